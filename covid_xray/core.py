@@ -7,12 +7,16 @@ __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'Settings', 'pr
            'make_dir', 'plain', 'write_json', 'read_json', 'file_sha256', 'config_hash', 'locked', 'set_seed',
            'git_commit', 'versions']
 
-# %% ../nbs/00_core.ipynb #46f844ec
-import difflib, hashlib, json, os, platform, random, subprocess, sys
+# %% ../nbs/00_core.ipynb #224e8319
+import difflib, hashlib, json, os, platform, random, subprocess, sys, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from pathlib import Path
+
+# %% ../nbs/00_core.ipynb #c35d1a50
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # tests/benchmarks/threads.py measures it
+warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning)
 
 # %% ../nbs/00_core.ipynb #3be60bd5
 VOCABS = {'covidx':  ('normal', 'bacterial', 'viral', 'covid'), # COVID-ResNet, section 3.1
