@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEEP_COVID', 'AUGMENTATIONS', 'TrainOnly', 'vflip_mat', 'draw', 'shift_mat', 'shear_mat', 'affine', 'GreyToRGB',
-           'paper', 'recommended', 'Some', 'blur', 'scale', 'rgb_shift', 'to_hsv', 'from_hsv', 'hsv_shift', 'equalize',
-           'grey', 'deep_covid', 'get_tfms']
+           'paper', 'recommended', 'strong', 'Some', 'blur', 'scale', 'rgb_shift', 'to_hsv', 'from_hsv', 'hsv_shift',
+           'equalize', 'grey', 'deep_covid', 'get_tfms']
 
 # %% ../nbs/06_augmentation.ipynb #75765eac
 import math
@@ -81,8 +81,13 @@ def paper()->list:
     "COVID-ResNet, method section: vertical flip p=.5, rotation up to 15 degrees, lighting (amounts: fastai's defaults)"
     return setup_aug_tfms([affine(vflip_mat, p=.5), Rotate(15, p=.75), Brightness(.2, p=.75), Contrast(.2, p=.75)])
 
-# %% ../nbs/06_augmentation.ipynb #d78d998c
+# %% ../nbs/06_augmentation.ipynb #8fe51716
 def recommended()->list:
+    "The paper's recipe, mirrored left to right instead of upside down"
+    return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), Brightness(.2, p=.75), Contrast(.2, p=.75)])
+
+# %% ../nbs/06_augmentation.ipynb #3cd79ad0
+def strong()->list:
     "Changes that a new hospital may bring: mirrored, tilted, cropped, lighter, darker, flatter, harder; never upside down"
     return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), Zoom(1., 1.25, p=.75), affine(shear_mat, deg=6, p=.75),
                            Brightness(.4, p=.9), Contrast(.4, p=.9)])
@@ -181,8 +186,8 @@ def deep_covid()->list:
               partial(scale, lo=c['multiply'][0], hi=c['multiply'][1])]
     return geometry + [Some(f, c['p']) for f in pixels]
 
-# %% ../nbs/06_augmentation.ipynb #2615fdb8
-AUGMENTATIONS = dict(none=list, paper=paper, recommended=recommended, deep_covid=deep_covid)
+# %% ../nbs/06_augmentation.ipynb #bfb879c9
+AUGMENTATIONS = dict(none=list, paper=paper, recommended=recommended, strong=strong, deep_covid=deep_covid)
 
 def get_tfms(name:str, # A key of `AUGMENTATIONS`
             )->list:   # Batch transforms for `after_batch`; empty for 'none'; they act on training batches alone

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from pathlib import Path
 
-# %% ../nbs/00_core.ipynb #c35d1a50
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # tests/benchmarks/threads.py measures it
+# %% ../nbs/00_core.ipynb #9136ad4a
+os.environ.setdefault('GOMP_SPINCOUNT', '2000') # measured by tests/benchmarks/threads.py
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*', category=FutureWarning)
 
 # %% ../nbs/00_core.ipynb #3be60bd5

@@ -20,21 +20,24 @@ PAPER = [Stage('stage1_128', 128, head_epochs=3, head_lr=1e-3, body_epochs=5),
          Stage('stage2_224', 224, head_epochs=3, head_lr=1e-4, body_epochs=5),
          Stage('stage3_229', 229, body_epochs=25)]
 
-# %% ../nbs/10_stage1_128.ipynb #94432bde
-def small_stages(sizes,        # Three sides, pixels
-                 epochs,       # Three (head, body) pairs
-                 batch_size=32,
+# %% ../nbs/10_stage1_128.ipynb #fa12305e
+def small_stages(sizes,      # Three sides, pixels
+                 epochs,     # Three (head, body) pairs
+                 lrs,        # Three peak rates of the head; the earliest group's is `spread` times smaller
+                 spread,
+                 **kw,       # Fields of `Stage`: batch_size, augment
                 )->list:
-    "The recipe's shape for a small network on a CPU: larger rates, batch norm left alone while the body is frozen"
-    lrs = [(2e-3, (1e-4, 1e-3)), (1e-3, (1e-4, 1e-3)), (5e-4, (5e-5, 5e-4))]
-    return [replace(p, size=s, head_epochs=h, body_epochs=b, head_lr=lr, body_lrs=blrs, batch_size=batch_size,
-                    augment='recommended', freeze_bn=True)
-            for p,s,(h,b),(lr,blrs) in zip(PAPER, sizes, epochs, lrs)]
+    "The recipe's shape for a small network on a CPU; batch norm is left alone while the body is frozen"
+    return [replace(p, size=s, head_epochs=h, body_epochs=b, head_lr=lr, body_lrs=(lr/spread, lr), freeze_bn=True, **kw)
+            for p,s,(h,b),lr in zip(PAPER, sizes, epochs, lrs)]
 
-# %% ../nbs/10_stage1_128.ipynb #8f0cf6cd
-PROFILES = {'quick': dict(arch='efficientnet_lite0', stages=small_stages((64, 96, 112), ((1, 4), (1, 3), (0, 3)), 16)),
-            'cpu':   dict(arch='efficientnet_lite0', stages=small_stages((96, 128, 160), ((1, 4), (1, 4), (0, 6)))),
-            'paper': dict(arch='resnet50', stages=PAPER)}
+# %% ../nbs/10_stage1_128.ipynb #88b5a891
+PROFILES = {
+    'quick': dict(arch='efficientnet_lite0', stages=small_stages(
+        (64, 96, 112), ((1, 4), (1, 3), (0, 3)), (3e-3, 3e-3, 3e-3), 5, batch_size=16, augment='recommended')),
+    'cpu':   dict(arch='efficientnet_lite0', stages=small_stages(
+        (96, 128, 160), ((1, 4), (1, 4), (0, 6)), (2e-3, 1e-3, 5e-4), 10, augment='strong')),
+    'paper': dict(arch='resnet50', stages=PAPER)}
 
 # %% ../nbs/10_stage1_128.ipynb #50219752
 def course_data(name='phantom', # A data set by name, or a path; see `load_data`

@@ -47,11 +47,11 @@ def draw_build(patient:int,    # Number of the patient
         breast=n(.35, .4)*(sex=='F')*ramp((age-11)/5), fat=n(.11, .3), spine=n(.1, .08), vessels=n(.3, .2),
         dome=n(.24, .15), gut=float(max(0, r.normal(.12, .15))), arms=bool(r.random()<.2+.6*young))
 
-# %% ../nbs/01_phantom.ipynb #5d675507
+# %% ../nbs/01_phantom.ipynb #2e03d491
 SITES = (dict(name='hall',    gain=1.5, scatter=.30, quanta=18000, fov=1.26, border='none',   marker='letter', sharpen=0.),
-         dict(name='film',    gain=1.9, scatter=.42, quanta=9000,  fov=1.38, border='sides',  marker='bar',    sharpen=0.),
+         dict(name='film',    gain=1.9, scatter=.36, quanta=9000,  fov=1.38, border='sides',  marker='bar',    sharpen=0.),
          dict(name='digital', gain=1.3, scatter=.15, quanta=24000, fov=1.22, border='none',   marker='dot',    sharpen=.8),
-         dict(name='ward',    gain=1.5, scatter=.50, quanta=4200,  fov=1.32, border='tilted', marker='ring',   sharpen=0.),
+         dict(name='ward',    gain=1.5, scatter=.42, quanta=4200,  fov=1.32, border='tilted', marker='ring',   sharpen=0.),
          dict(name='clinic',  gain=1.7, scatter=.25, quanta=11000, fov=1.42, border='frame',  marker='box',    sharpen=.4))
 
 # %% ../nbs/01_phantom.ipynb #a2dcc221
@@ -261,7 +261,7 @@ def blur(x,     # 2-D array
     from scipy.ndimage import gaussian_filter
     return gaussian_filter(x, sigma, truncate=2.5)
 
-# %% ../nbs/01_phantom.ipynb #1a6e8ccf
+# %% ../nbs/01_phantom.ipynb #0d2b19ba
 def bacterial(u, v, # Anatomical coordinates
               b, pose, rng, # Build, pose and source of chance
               level, # Severity 0-1
@@ -272,11 +272,11 @@ def bacterial(u, v, # Anatomical coordinates
     fissure = H*rng.uniform(.40, .5)
     line = v-fissure-rng.normal(.1, .12)*(np.abs(u)-.5)
     side, depth = dict(upper=(-line, -.16*H), middle=(line, .16*H), lower=(line-.08*H, .26*H))[lobe]
-    c = s*rng.uniform(.45, .65)+.2*(lobe=='lower' and s>0), fissure+depth # beside the heart, not behind it
-    q = oval(u, v, c, (rng.uniform(.34, .54), rng.uniform(.25, .40)), rng.normal(0, .4))
+    c = s*rng.uniform(.45, .65)+.28*(lobe=='lower' and s>0), fissure+depth # beside the heart, not behind it
+    q = oval(u, v, c, (rng.uniform(.40, .64), rng.uniform(.30, .48)), rng.normal(0, .4))
     edge = np.clip(side*(1/(.15 if lobe=='lower' else .03))+.5, 0, 1)
     k = smooth((1.25-q+.35*cloud(rng, size, 14))*(1/.7))*edge*(u*s>0)
-    return (.62+.33*level)*k*(1-.4*strokes(branches(rng, b, 3, .02), pose, size)), k>.4
+    return (.68+.29*level)*k*(1-.35*strokes(branches(rng, b, 3, .02), pose, size)), k>.4
 
 # %% ../nbs/01_phantom.ipynb #6dff164a
 def viral(u, v, # Anatomical coordinates
@@ -297,7 +297,7 @@ def viral(u, v, # Anatomical coordinates
     k = (.28+.36*level)*lines+(.06+.14*level)*hilar*(1+.35*cloud(rng, size, 24))
     return np.clip(k, 0, 1), blur(k, size*.02)>.05
 
-# %% ../nbs/01_phantom.ipynb #b2b98659
+# %% ../nbs/01_phantom.ipynb #134b925a
 def covid(u, v, # Anatomical coordinates
           b, pose, rng, # Build, pose and source of chance
           level, # Severity 0-1
@@ -309,9 +309,9 @@ def covid(u, v, # Anatomical coordinates
             c = s*rng.uniform(.66, .88), b.height*rng.uniform(.52, .84)
             r2 = oval(u, v, c, (rng.uniform(.19, .34), rng.uniform(.22, .40)), s*rng.normal(.2, .2))
             q = np.maximum(q, rng.uniform(.75, 1)*smooth(1.35-r2))
-    return np.clip((.32+.38*level)*q*np.clip(1+.3*cloud(rng, len(u), 18), 0, 1.5), 0, .75), q>.35
+    return np.clip((.38+.36*level)*q*np.clip(1+.3*cloud(rng, len(u), 18), 0, 1.5), 0, .8), q>.35
 
-# %% ../nbs/01_phantom.ipynb #b106dbfd
+# %% ../nbs/01_phantom.ipynb #45bb5370
 def lesion(label,          # One of `LABELS`
            u, v,           # Anatomical coordinates
            b, pose,        # Build and pose
@@ -322,7 +322,7 @@ def lesion(label,          # One of `LABELS`
     "The pattern of one image"
     if label=='normal': return 0, np.zeros(air.shape, bool)
     rng = rng_for(seed, 3, patient, LABELS.index(label))
-    level = rng.beta(1.6, 1.4)+rng_for(seed, 4, patient, image).normal(0, .08)
+    level = rng.beta(1.8, 1.3)+rng_for(seed, 4, patient, image).normal(0, .08)
     draw = dict(bacterial=bacterial, viral=viral, covid=covid)[label]
     k, mask = draw(u, v, b, pose, rng, min(1, max(0, level)))
     return k, mask & (air>.12)
@@ -449,7 +449,7 @@ def write_phantom(row,      # One row of the table of `make_phantoms`
     Image.fromarray(img).save(root/row.path, compress_level=1)
     Image.fromarray(mask.astype(np.uint8)*255).save(root/row.mask, compress_level=1)
 
-# %% ../nbs/01_phantom.ipynb #451654ef
+# %% ../nbs/01_phantom.ipynb #79149c98
 def make_phantoms(root,             # Folder for phantom data sets
                   per_class:int=75, # Patients of each class
                   size:int=224,     # Pixels a side
@@ -460,7 +460,7 @@ def make_phantoms(root,             # Folder for phantom data sets
     "Write a phantom data set; one that is complete is returned at once"
     from tqdm import tqdm
     df = phantom_table(per_class, seed, confound)
-    out = Path(root)/config_hash(dict(version=1, per_class=per_class, size=size, seed=seed, confound=float(confound)))
+    out = Path(root)/config_hash(dict(version=2, per_class=per_class, size=size, seed=seed, confound=float(confound)))
     if (out/'phantoms.csv').is_file(): return out
     with locked(out):
         if (out/'phantoms.csv').is_file(): return out

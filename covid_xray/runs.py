@@ -27,7 +27,7 @@ def open_run(out,     # The run's folder
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #0ee48bd0
+# %% ../nbs/17_runs.ipynb #8aab845f
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -48,6 +48,7 @@ def train_run(out,                    # The run's folder
     write_manifest(ds.manifest, out/'manifest.csv')
     stages = run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device)
     write_json([s.folder.name for s in stages], out/'stages.json')
+    if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
     return evaluate_run(out, settings=settings, device=device, why='end of training')
 
 # %% ../nbs/17_runs.ipynb #1e2928f3
@@ -106,11 +107,11 @@ def evaluate_run(run_dir,      # A finished run
     report = evaluate(preds, ds.vocab, rows.patient_id[~seen])
     return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()), **run_facts(run_dir, run, ds))
 
-# %% ../nbs/17_runs.ipynb #30769d2a
+# %% ../nbs/17_runs.ipynb #9e00b64f
 def run_facts(run_dir, run, ds):
     "What a report must say about where it comes from"
     recs = [read_json(Path(run_dir)/s/'stage.json') for s in read_json(Path(run_dir)/'stages.json')]
-    return dict(arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
+    return dict(key=recs[-1]['key'], arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
                 trained_on=dict(data=run['data'], manifest_sha256=run['manifest_sha256']), seconds=round(sum(r['seconds'] for r in recs), 1),
                 stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy')) for r in recs],
                 device=recs[-1]['device'], versions=versions(), commit=recs[-1]['commit'])

@@ -34,7 +34,7 @@ def trained(tmp_path_factory, own_folder):
 
 def test_train_writes_the_report(trained):
     run, p = trained
-    r = json.loads((run/'report.json').read_text())
+    r = json.loads((run/'report.json').read_text(encoding='utf-8'))
     assert {'accuracy', 'per_class', 'confusion', 'n', 'data', 'arch', 'profile', 'seed', 'manifest_sha256', 'versions', 'commit', 'seconds'} <= set(r)
     for c in r['confusion']['labels']:
         for m in ('sensitivity', 'ppv', 'f1', 'auroc'):
@@ -47,7 +47,7 @@ def test_train_writes_the_report(trained):
 
 def test_predictions_agree_with_the_report(trained):
     run, _ = trained
-    r, preds = json.loads((run/'report.json').read_text()), pd.read_csv(run/'predictions.csv')
+    r, preds = json.loads((run/'report.json').read_text(encoding='utf-8')), pd.read_csv(run/'predictions.csv')
     labels = r['confusion']['labels']
     assert list(preds.columns)==['image_id', 'label', *labels]
     assert np.allclose(preds[labels].sum(axis=1), 1, atol=1e-4)
@@ -68,19 +68,19 @@ def test_train_with_other_settings_is_refused(trained, own_folder, command):
 
 def test_evaluate_again_gives_the_same(trained, command):
     run, _ = trained
-    before = json.loads((run/'report.json').read_text())
+    before = json.loads((run/'report.json').read_text(encoding='utf-8'))
     p = command('covid_xray_evaluate', run)
     assert p.returncode==0, p.stderr[-2000:]
-    after = json.loads((run/'report.json').read_text())
+    after = json.loads((run/'report.json').read_text(encoding='utf-8'))
     assert after['confusion']==before['confusion'] and after['accuracy']==before['accuracy']
-    assert len(json.loads((run/'looks.json').read_text()))>=2
+    assert len(json.loads((run/'looks.json').read_text(encoding='utf-8')))>=2
 
 
 def test_evaluate_on_another_data_set(trained, command):
     run, _ = trained
     p = command('covid_xray_evaluate', run, '--data', 'phantom')
     assert p.returncode==0, p.stderr[-2000:]
-    r = json.loads((run/'evaluations'/'phantom'/'report.json').read_text())
+    r = json.loads((run/'evaluations'/'phantom'/'report.json').read_text(encoding='utf-8'))
     assert r['data']=='phantom' and r['n']>0
 
 

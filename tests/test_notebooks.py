@@ -32,7 +32,7 @@ def test_notebook_runs(course, name):
 
 
 def test_course_writes_its_table(course):
-    rows = json.loads((course[0]/'course.json').read_text())
+    rows = json.loads((course[0]/'course.json').read_text(encoding='utf-8'))
     assert [r['notebook'] for r in rows]==ORDER and all(r['seconds']>0 for r in rows)
 
 
@@ -44,7 +44,7 @@ def test_stage_left_its_artefacts(course, k):
     from covid_xray.covid_resnet import PROFILES
     stage = PROFILES['quick']['stages'][k-1]
     folder, = stage_folders(course[0], k)
-    rec, hist = json.loads((folder/'stage.json').read_text()), pd.read_csv(folder/'history.csv')
+    rec, hist = json.loads((folder/'stage.json').read_text(encoding='utf-8')), pd.read_csv(folder/'history.csv')
     assert (folder/'weights.safetensors').stat().st_size>1e6
     assert not (folder/'checkpoint.pt').exists() and not list(folder.glob('.*.tmp*'))
     assert rec['config']['stage']['size']==stage.size
@@ -53,7 +53,7 @@ def test_stage_left_its_artefacts(course, k):
 
 
 def test_stages_are_chained_and_grow(course):
-    recs = [json.loads((stage_folders(course[0], k)[0]/'stage.json').read_text()) for k in (1, 2, 3)]
+    recs = [json.loads((stage_folders(course[0], k)[0]/'stage.json').read_text(encoding='utf-8')) for k in (1, 2, 3)]
     assert [r['config']['init'] for r in recs]==['imagenet', recs[0]['key'], recs[1]['key']]
     sizes = [r['config']['stage']['size'] for r in recs]
     assert sizes==sorted(set(sizes))
@@ -61,11 +61,11 @@ def test_stages_are_chained_and_grow(course):
 
 def test_the_quick_profile_learns(course):
     run = course[0]/'covid_resnet-phantom-quick-efficientnet_lite0-seed0'
-    report = json.loads((run/'report.json').read_text())
+    report = json.loads((run/'report.json').read_text(encoding='utf-8'))
     assert report['accuracy']['value']>=.85
     preds = pd.read_csv(run/'predictions.csv')
     assert len(preds)==report['n'] and (preds.columns[2:]==report['confusion']['labels']).all()
-    assert json.loads((run/'looks.json').read_text()), 'a look at the test set must be recorded'
+    assert json.loads((run/'looks.json').read_text(encoding='utf-8')), 'a look at the test set must be recorded'
 
 
 def test_figures_are_there(course):

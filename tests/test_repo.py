@@ -50,14 +50,14 @@ def test_library_is_the_export_of_the_notebooks(copy):
     shutil.rmtree(copy/'covid_xray')
     (copy/'covid_xray').mkdir()
     chore('nbdev_export', copy)
-    made, ours = ({p.name: p.read_text() for p in (d/'covid_xray').glob('*.py')} for d in (copy, ROOT))
+    made, ours = ({p.name: p.read_text(encoding='utf-8') for p in (d/'covid_xray').glob('*.py')} for d in (copy, ROOT))
     assert made==ours, 'run nbdev_export'
 
 
 def test_notebooks_are_clean(copy):
-    before = {p.name: p.read_text() for p in (copy/'nbs').glob('*.ipynb')}
+    before = {p.name: p.read_text(encoding='utf-8') for p in (copy/'nbs').glob('*.ipynb')}
     chore('nbdev_clean', copy)
-    assert {p.name: p.read_text() for p in (copy/'nbs').glob('*.ipynb')}==before, 'run nbdev_clean'
+    assert {p.name: p.read_text(encoding='utf-8') for p in (copy/'nbs').glob('*.ipynb')}==before, 'run nbdev_clean'
 
 
 def test_imports_run_down_the_numbers():
@@ -75,7 +75,7 @@ def test_imports_run_down_the_numbers():
 def test_exported_modules_only_import_lower_chapters():
     number = {module_of(p): p.name[:2] for p in NBS if module_of(p)}
     for mod, n in number.items():
-        used = set(re.findall(r'from \.(\w+) import', (ROOT/'covid_xray'/f'{mod}.py').read_text()))
+        used = set(re.findall(r'from \.(\w+) import', (ROOT/'covid_xray'/f'{mod}.py').read_text(encoding='utf-8')))
         assert all(number[u]<n for u in used-{mod}), (mod, used)
 
 
@@ -133,4 +133,4 @@ def test_readme_points_at_what_is_there():
 
 def test_version_is_in_the_changelog():
     import covid_xray
-    assert f'## {covid_xray.__version__}' in (ROOT/'CHANGELOG.md').read_text()
+    assert f'## {covid_xray.__version__}' in (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
