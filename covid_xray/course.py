@@ -72,7 +72,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
         write_json(rows, out/'course.json')
     return pd.DataFrame(rows)
 
-# %% ../nbs/90_course.ipynb #1140790f
+# %% ../nbs/90_course.ipynb #b39d51ea
 @call_parse
 def covid_xray_course(
     data:str='phantom',       # phantom, covidx_v1, kermany, or the path of a folder or manifest
@@ -83,7 +83,9 @@ def covid_xray_course(
 ):
     "Run every notebook of the course in order; status 0 only if all ran"
     with one_line_errors():
+        from covid_xray.curation import DATASETS
         choose(profile, ('quick', 'cpu', 'paper'), 'profile')
+        if not Path(data).exists(): choose(data, DATASETS, 'data set')
         table = run_course(out, nbs, data=data, profile=profile, seed=seed)
         print(table.to_string(index=False))
         bad = table[table.status!='ok']

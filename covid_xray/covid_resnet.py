@@ -20,23 +20,23 @@ PAPER = [Stage('stage1_128', 128, head_epochs=3, head_lr=1e-3, body_epochs=5),
          Stage('stage2_224', 224, head_epochs=3, head_lr=1e-4, body_epochs=5),
          Stage('stage3_229', 229, body_epochs=25)]
 
-# %% ../nbs/10_stage1_128.ipynb #fa12305e
+# %% ../nbs/10_stage1_128.ipynb #d7a47e68
 def small_stages(sizes,      # Three sides, pixels
                  epochs,     # Three (head, body) pairs
                  lrs,        # Three peak rates of the head; the earliest group's is `spread` times smaller
                  spread,
-                 **kw,       # Fields of `Stage`: batch_size, augment
+                 **kw,       # Fields of `Stage`: batch_size, augment, mixup, smooth
                 )->list:
-    "The recipe's shape for a small network on a CPU; batch norm is left alone while the body is frozen"
-    return [replace(p, size=s, head_epochs=h, body_epochs=b, head_lr=lr, body_lrs=(lr/spread, lr), freeze_bn=True, **kw)
+    "The recipe's shape for a small network on a CPU; batch norm only adapts its statistics while the body is frozen"
+    return [replace(p, size=s, head_epochs=h, body_epochs=b, head_lr=lr, body_lrs=(lr/spread, lr), train_bn=False, **kw)
             for p,s,(h,b),lr in zip(PAPER, sizes, epochs, lrs)]
 
-# %% ../nbs/10_stage1_128.ipynb #88b5a891
+# %% ../nbs/10_stage1_128.ipynb #91662fa2
 PROFILES = {
     'quick': dict(arch='efficientnet_lite0', stages=small_stages(
         (64, 96, 112), ((1, 4), (1, 3), (0, 3)), (3e-3, 3e-3, 3e-3), 5, batch_size=16, augment='recommended')),
     'cpu':   dict(arch='efficientnet_lite0', stages=small_stages(
-        (96, 128, 160), ((1, 4), (1, 4), (0, 6)), (2e-3, 1e-3, 5e-4), 10, augment='strong')),
+        (96, 128, 144), ((1, 3), (1, 3), (0, 3)), (2e-3, 2e-3, 1e-3), 10, augment='strong', mixup=.4, smooth=.1)),
     'paper': dict(arch='resnet50', stages=PAPER)}
 
 # %% ../nbs/10_stage1_128.ipynb #50219752

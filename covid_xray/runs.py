@@ -27,7 +27,7 @@ def open_run(out,     # The run's folder
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #8aab845f
+# %% ../nbs/17_runs.ipynb #a768d2ef
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -38,9 +38,10 @@ def train_run(out,                    # The run's folder
     from covid_xray.covid_resnet import course_data, profile_stages, run_stages
     from covid_xray.curation import write_manifest
     from covid_xray.models import ARCHS
+    from covid_xray.training import pick_device
     choose(recipe, RECIPES, 'recipe')
     arch, _ = profile_stages(profile, arch)
-    choose(arch, ARCHS, 'architecture')
+    choose(arch, ARCHS, 'architecture'); pick_device(device)
     settings = settings or get_settings()
     ds = course_data(data, seed, settings=settings)
     out = make_dir(out)
@@ -107,14 +108,14 @@ def evaluate_run(run_dir,      # A finished run
     report = evaluate(preds, ds.vocab, rows.patient_id[~seen])
     return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()), **run_facts(run_dir, run, ds))
 
-# %% ../nbs/17_runs.ipynb #9e00b64f
+# %% ../nbs/17_runs.ipynb #16ba9711
 def run_facts(run_dir, run, ds):
     "What a report must say about where it comes from"
     recs = [read_json(Path(run_dir)/s/'stage.json') for s in read_json(Path(run_dir)/'stages.json')]
     return dict(key=recs[-1]['key'], arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
                 trained_on=dict(data=run['data'], manifest_sha256=run['manifest_sha256']), seconds=round(sum(r['seconds'] for r in recs), 1),
                 stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy')) for r in recs],
-                device=recs[-1]['device'], versions=versions(), commit=recs[-1]['commit'])
+                device=recs[-1]['device'], weights_from=recs[0]['weights_from'], versions=versions(), commit=recs[-1]['commit'])
 
 # %% ../nbs/17_runs.ipynb #b0b2a5d4
 def predict_files(run_dir, # A finished run

@@ -7,7 +7,7 @@ __all__ = ['pick_device', 'make_learner', 'rng_state', 'set_rng_state', 'RangeTe
            'EpochSeed', 'save_checkpoint', 'load_checkpoint', 'Historian', 'fit_phase', 'StageRun', 'stage_config',
            'finish_stage', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
-# %% ../nbs/09_lr_finder.ipynb #fa652630
+# %% ../nbs/09_lr_finder.ipynb #c3bafd62
 import random, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,31 +17,34 @@ from .core import (CourseError, atomic_path, choose, config_hash, get_settings, 
 import numpy as np, pandas as pd, torch
 from fastai.callback.core import Callback
 import fastai.callback.progress # noqa: F401 (the bars)
+from fastai.callback.mixup import MixUp
 from fastai.callback.schedule import minimum, steep, valley
-from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
-from fastai.losses import CrossEntropyLossFlat
+from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat
 from fastai.metrics import accuracy
 from .loaders import batches, make_loaders, open_images, rows_of, seed_loaders
 from .models import load_weights, make_model, param_groups, save_weights
 
-# %% ../nbs/09_lr_finder.ipynb #b369e1f6
-def pick_device(name:str|None=None, # 'cpu', 'cuda', 'cuda:1' …; None: a GPU if there is one
+# %% ../nbs/09_lr_finder.ipynb #39e52fc2
+def pick_device(name:str|None=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None: a CUDA GPU if there is one, else the CPU
                )->torch.device:
-    "The device to train on; a GPU that is not there is a `CourseError`"
+    "The device to train on; one that is not there is a `CourseError`"
     name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    choose(name.split(':')[0], ('cpu', 'cuda', 'mps'), 'device')
     if name.startswith('cuda') and not torch.cuda.is_available():
         raise CourseError(f'no CUDA device for {name!r}: choose cpu, or install a torch with CUDA')
     return torch.device(name)
 
-# %% ../nbs/09_lr_finder.ipynb #3f067aa9
+# %% ../nbs/09_lr_finder.ipynb #c9945f4d
 def make_learner(dls,              # From `make_loaders`
                  model,            # From `make_model`
-                 freeze_bn=False,  # Leave the batch norm of a frozen body alone? (fastai trains it by default)
+                 train_bn=True,    # Train the batch-norm weights of a frozen body, as fastai does? If not, only their statistics adapt
+                 smooth=0.,        # Label smoothing: the share of certainty taken from the true class, 0..1
                 )->Learner:        # Adam, cross-entropy, accuracy; three parameter groups
     "A fastai `Learner` for one stage"
     model = model.to(memory_format=torch.channels_last)
-    learn = Learner(dls, model, loss_func=CrossEntropyLossFlat(), splitter=param_groups, metrics=accuracy, train_bn=not freeze_bn)
+    loss = LabelSmoothingCrossEntropyFlat(eps=smooth) if smooth else CrossEntropyLossFlat()
+    learn = Learner(dls, model, loss_func=loss, splitter=param_groups, metrics=accuracy, train_bn=train_bn)
     if dls.device.type=='cuda': learn.to_fp16()
     return learn
 
@@ -98,7 +101,7 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
     return RangeTest([float(o) for o in learn.recorder.lrs[cut]], [float(o) for o in learn.recorder.losses[cut]],
                      {k: float(getattr(s, k)) for k in ('valley', 'steep', 'minimum')})
 
-# %% ../nbs/09_lr_finder.ipynb #59bba76d
+# %% ../nbs/09_lr_finder.ipynb #dc2c9c3c
 @dataclass(frozen=True)
 class Stage:
     "One stage of progressive resizing: an optional head-only phase, then all layers with discriminative rates"
@@ -111,7 +114,9 @@ class Stage:
     spacing:str='geometric'         # 'geometric' as fastai's slice, 'linear' as COVID-ResNet's text ("equidistant")
     batch_size:int=32               # Images a step
     augment:str='paper'             # A name from `augmentation.AUGMENTATIONS`
-    freeze_bn:bool=False            # Leave the frozen body's batch norm alone: a head epoch then costs a third
+    mixup:float=0.                  # Mix pairs of images with weights from Beta(mixup, mixup); 0: not at all, as the paper
+    smooth:float=0.                 # Label smoothing; 0: none, as the paper
+    train_bn:bool=True              # Train the frozen body's batch-norm weights, as fastai does; if not, a head epoch costs a third
 
     @property
     def epochs(self)->int: return self.head_epochs + self.body_epochs
@@ -131,7 +136,7 @@ class EpochSeed(Callback):
     def __init__(self, *key): self.key = key
     def before_epoch(self): seed_loaders(self.dls, int(config_hash([*self.key, self.epoch]), 16))
 
-# %% ../nbs/09_lr_finder.ipynb #34a2d4c3
+# %% ../nbs/09_lr_finder.ipynb #da3b9c72
 def save_checkpoint(path,    # The file
                     learn,   # A `Learner` in mid-phase
                     history, # Rows so far, plain dicts
@@ -139,7 +144,7 @@ def save_checkpoint(path,    # The file
                    ):
     "Everything a stage needs to go on, in one file of tensors and plain numbers"
     opt = dict(state=[dict(o) for o in learn.opt.state_dict()['state']], hypers=[plain(dict(h)) for h in learn.opt.hypers])
-    with atomic_path(path) as tmp: torch.save(dict(model=learn.model.state_dict(), opt=opt, history=plain(history), done=done), tmp)
+    with atomic_path(path) as tmp: torch.save(dict(model=learn.model.state_dict(), origin=learn.model.origin, opt=opt, history=plain(history), done=done), tmp)
 
 # %% ../nbs/09_lr_finder.ipynb #87cd38f2
 def load_checkpoint(path, # The file
@@ -167,7 +172,7 @@ class Historian(Callback):
         self.done[self.phase] = self.epoch + 1
         save_checkpoint(self.path, self.learn, self.history, self.done)
 
-# %% ../nbs/09_lr_finder.ipynb #85e31322
+# %% ../nbs/09_lr_finder.ipynb #f45e5c2f
 def fit_phase(learn, stage, phase, # 'head' or 'body'
               folder, history, done, seed, ckpt=None): # `ckpt`: to go on from
     "One one-cycle of a stage, with a checkpoint each epoch; goes on where `done` says"
@@ -177,7 +182,7 @@ def fit_phase(learn, stage, phase, # 'head' or 'body'
     learn.freeze() if head else learn.unfreeze()
     if ckpt and done[phase]: learn.opt.load_state_dict(ckpt['opt'])
     cbs = [EpochSeed(seed, stage.name, phase), Historian(folder/'checkpoint.pt', phase, history, done, done[phase])]
-    if head and stage.freeze_bn: cbs.append(BnFreeze())
+    if stage.mixup and not head: cbs.append(MixUp(stage.mixup))
     learn.fit_one_cycle(n, stage.head_lr if head else np.array(group_lrs(stage)), cbs=cbs, start_epoch=done[phase])
 
 # %% ../nbs/09_lr_finder.ipynb #a85c31ec
@@ -208,18 +213,19 @@ def stage_config(data, stage, arch, seed, init=None):
     return plain(dict(stage=stage, arch=arch, seed=seed, data=data.name, manifest_sha256=data.sha256, vocab=data.vocab,
                       init=init.key if init else 'imagenet'))
 
-# %% ../nbs/09_lr_finder.ipynb #33490a7d
+# %% ../nbs/09_lr_finder.ipynb #383f9cca
 def finish_stage(folder, learn, config, key, history, device):
     "Write a stage's weights and history, then `stage.json` last: its presence says that the stage is whole"
     save_weights(learn.model, folder/'weights.safetensors')
     df = pd.DataFrame(history)
     with atomic_path(folder/'history.csv') as tmp: df.to_csv(tmp, index=False)
-    write_json(dict(key=key, config=config, device=str(device), versions=versions(), commit=git_commit(), epochs=len(df),
+    write_json(dict(key=key, config=config, device=str(device), weights_from=learn.model.origin,
+                    versions=versions(), commit=git_commit(), epochs=len(df),
                     seconds=round(float(df.seconds.sum()), 1) if len(df) else 0., last=history[-1] if history else None), folder/'stage.json')
     (folder/'checkpoint.pt').unlink(missing_ok=True)
     return StageRun(folder)
 
-# %% ../nbs/09_lr_finder.ipynb #347ddac1
+# %% ../nbs/09_lr_finder.ipynb #624e972c
 def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `<name>-<hash>`
               data,           # A `DataSet` whose validation patients are cut
               stage,          # A `Stage`
@@ -239,9 +245,9 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
         dls = make_loaders(data, stage.size, stage.batch_size, stage.augment, settings=settings, device=device)
         set_seed(seed)
         model = make_model(arch, len(data.vocab), pretrained=not init and not ckpt, settings=settings)
-        if ckpt: model.load_state_dict(ckpt['model'])
-        elif init: load_weights(model, init.weights)
-        learn = make_learner(dls, model, stage.freeze_bn)
+        if ckpt: model.load_state_dict(ckpt['model']); model.origin = ckpt['origin']
+        elif init: load_weights(model, init.weights).origin = init.folder.name
+        learn = make_learner(dls, model, stage.train_bn, stage.smooth)
         history, done = (ckpt['history'], ckpt['done']) if ckpt else ([], dict(head=0, body=0))
         for phase in ('head', 'body'): fit_phase(learn, stage, phase, folder, history, done, seed, ckpt)
         return finish_stage(folder, learn, config, key, history, device)
