@@ -135,9 +135,9 @@ def cut_test(df,            # Rows with patient_id and label
         test += list(ps[:max(round(frac*len(ps)), int(len(ps)>1))])
     return np.where(df.patient_id.isin(test), 'test', 'train')
 
-# %% ../nbs/03_curation.ipynb #3ee0ce70
+# %% ../nbs/03_curation.ipynb #ff1d2293
 def phantom(settings,           # The course's folders; the phantoms are drawn below its cache
-            per_class:int=100,  # Patients of each class, 1 to 3 images each
+            per_class:int=120,  # Patients of each class, 1 to 3 images each
             size:int=224,       # Pixels a side
             seed:int=0,         # Decides the patients, and which of them are for the test
             confound=0.,        # 1: site and age give the label away
