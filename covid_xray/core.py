@@ -93,14 +93,14 @@ def atomic_path(path,  # Where the finished file will be
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #cba33c81
+# %% ../nbs/00_core.ipynb #0d90cf94
 def make_dir(path,   # A folder that may not exist yet
             )->Path: # The same, existing and writable; else `CourseError`
     "Create a folder for output, or say plainly why it cannot be"
     path = Path(path)
     try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise CourseError(f'cannot write to {path} ({e.strerror}): choose another folder, for instance with --out') from None
-    if not os.access(path, os.W_OK): raise CourseError(f'cannot write to {path} (read-only): choose another folder, for instance with --out')
+    except OSError as e: raise CourseError(f'cannot write to {path} ({e.strerror}): choose another folder, with --out or COVID_XRAY_RUNS') from None
+    if not os.access(path, os.W_OK): raise CourseError(f'cannot write to {path} (read-only): choose another folder, with --out or COVID_XRAY_RUNS')
     return path
 
 # %% ../nbs/00_core.ipynb #d4531b88

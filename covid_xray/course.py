@@ -72,7 +72,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
         write_json(rows, out/'course.json')
     return pd.DataFrame(rows)
 
-# %% ../nbs/90_course.ipynb #b39d51ea
+# %% ../nbs/90_course.ipynb #3153d03c
 @call_parse
 def covid_xray_course(
     data:str='phantom',       # phantom, covidx_v1, kermany, or the path of a folder or manifest
@@ -85,7 +85,9 @@ def covid_xray_course(
     with one_line_errors():
         from covid_xray.curation import DATASETS
         choose(profile, ('quick', 'cpu', 'paper'), 'profile')
-        if not Path(data).exists(): choose(data, DATASETS, 'data set')
+        if data not in DATASETS:
+            path = Path(data).expanduser().absolute() # notebooks run in their own folder
+            data = str(path) if path.exists() else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set')
         table = run_course(out, nbs, data=data, profile=profile, seed=seed)
         print(table.to_string(index=False))
         bad = table[table.status!='ok']

@@ -251,13 +251,13 @@ def load_manifest(path,     # A .csv as `write_manifest` writes it
 # %% ../nbs/03_curation.ipynb #bc5c2a13
 DATASETS = {'phantom': phantom, 'covidx_v1': covidx_v1, 'kermany': kermany}
 
-# %% ../nbs/03_curation.ipynb #078253f6
+# %% ../nbs/03_curation.ipynb #caba0e53
 def load_data(name,          # phantom, covidx_v1, kermany, a folder of class sub-folders, or a manifest .csv
               settings=None, # The course's folders; `get_settings()` if not given
               **phantom_kwargs, # per_class, size, seed, confound of `make_phantoms`; other data sets do not look at them
              )->DataSet:     # What is wrong with name, folder or table: `CourseError`
     "Load a data set by name or path"
-    settings,p = settings or get_settings(),Path(name).expanduser()
+    settings,p = settings or get_settings(),Path(str(name) or 'no name').expanduser()
     if name=='phantom': return phantom(settings, **phantom_kwargs)
     if name in DATASETS: return DATASETS[name](settings)
     if p.is_dir():

@@ -15,19 +15,20 @@ from .core import (VOCABS, CourseError, atomic_path, choose, get_settings, make_
 # %% ../nbs/17_runs.ipynb #ec776c5a
 RECIPES = ('covid_resnet',) # names for --recipe
 
-# %% ../nbs/17_runs.ipynb #0eec569a
+# %% ../nbs/17_runs.ipynb #beb3790e
 def open_run(out,     # The run's folder
              config,  # What identifies the run, plain values
             )->Path:
     "Begin a run's folder, or enter one of the same configuration; any other is a `CourseError`"
     out, f = make_dir(out), Path(out)/'run.json'
-    if not f.is_file(): write_json(config, f)
+    if not f.is_file() or not list(out.glob('stage*')): write_json(config, f) # nothing trained yet: nothing to mix
     was = read_json(f)
+    if not isinstance(was, dict): raise CourseError(f'{f} is damaged: choose another --out, or delete that folder')
     diff = [f'{k} {was.get(k)!r}, not {v!r}' for k,v in plain(config).items() if was.get(k)!=v]
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #a768d2ef
+# %% ../nbs/17_runs.ipynb #a0c2dba4
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -40,10 +41,12 @@ def train_run(out,                    # The run's folder
     from covid_xray.models import ARCHS
     from covid_xray.training import pick_device
     choose(recipe, RECIPES, 'recipe')
+    if seed<0: raise CourseError(f'seed {seed}: give a whole number from 0 on')
     arch, _ = profile_stages(profile, arch)
     choose(arch, ARCHS, 'architecture'); pick_device(device)
     settings = settings or get_settings()
     ds = course_data(data, seed, settings=settings)
+    if not len(ds.split('test')): raise CourseError(f'{ds.name} has no test images: add a folder test, or rows whose split is test')
     out = make_dir(out)
     open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
     write_manifest(ds.manifest, out/'manifest.csv')
@@ -52,7 +55,7 @@ def train_run(out,                    # The run's folder
     if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
     return evaluate_run(out, settings=settings, device=device, why='end of training')
 
-# %% ../nbs/17_runs.ipynb #1e2928f3
+# %% ../nbs/17_runs.ipynb #5fd228d4
 def last_stage(run_dir, # A finished run
               ):        # (run.json, the last `StageRun`)
     "The model that a run ends with; an unfinished run is a `CourseError`"
@@ -60,7 +63,10 @@ def last_stage(run_dir, # A finished run
     run_dir = Path(run_dir)
     if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: train one with covid_xray_train --out {run_dir}')
     if not (run_dir/'stages.json').is_file(): raise CourseError(f'{run_dir} is not finished: call covid_xray_train again with the same options')
-    return read_json(run_dir/'run.json'), StageRun(run_dir/read_json(run_dir/'stages.json')[-1])
+    run, stages = read_json(run_dir/'run.json'), read_json(run_dir/'stages.json')
+    if not isinstance(run, dict) or 'data' not in run or not isinstance(stages, list) or not stages:
+        raise CourseError(f'{run_dir} is damaged (run.json or stages.json): train again into another folder')
+    return run, StageRun(run_dir/stages[-1])
 
 # %% ../nbs/17_runs.ipynb #6dd58dfb
 def match_vocab(preds, # Predictions in the run's vocabulary
@@ -73,15 +79,17 @@ def match_vocab(preds, # Predictions in the run's vocabulary
         return preds[['image_id', 'label', 'normal']].assign(pneumonia=1-preds.normal)
     raise CourseError(f'the run knows {", ".join(have)}, the data set {", ".join(vocab)}: choose a data set with the same classes')
 
-# %% ../nbs/17_runs.ipynb #0fd8a074
+# %% ../nbs/17_runs.ipynb #e414f0b0
 def seen_in_training(run_dir, # A run
                      rows,    # Manifest rows to be evaluated
                     ):        # Boolean Series: was this file or this patient in train or valid?
     "Which images would be a leak"
-    from covid_xray.curation import read_manifest
+    from covid_xray.curation import DATASETS, read_manifest
+    from covid_xray.sources import COLLECTIONS
     was = read_manifest(Path(run_dir)/'manifest.csv')
     was = was[was.split!='test']
-    return rows.sha256.isin(set(was.sha256.dropna())) | rows.patient_id.isin(set(was.patient_id.dropna()))
+    public = rows.source.isin([*COLLECTIONS, *DATASETS]) # two folders of one's own may name different people alike
+    return rows.sha256.isin(set(was.sha256.dropna())) | (public & rows.patient_id.isin(set(was.patient_id.dropna())))
 
 # %% ../nbs/17_runs.ipynb #f298af97
 def evaluate_run(run_dir,      # A finished run
@@ -153,11 +161,12 @@ def covid_xray_train(
         report = train_run(out, data, recipe, profile, arch, seed, device=device)
         print_report(report, out)
 
-# %% ../nbs/17_runs.ipynb #1dd93c6d
+# %% ../nbs/17_runs.ipynb #2cf92452
 def print_report(report, out):
     "The table of a report, for a terminal"
     from covid_xray.evaluation import report_table
     print(report_table(report).to_string())
+    if n := report.get('n_seen_dropped'): print(f'{n} test images were left out: the run has seen them, or their patients, in training')
     print(f'{report["n"]} test images of {report["data"]}; written to {Path(out)/"report.json"}. Not a medical device.')
 
 # %% ../nbs/17_runs.ipynb #609f2469

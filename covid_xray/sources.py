@@ -200,13 +200,13 @@ def read_covid_chestxray(root,          # The data root
 # %% ../nbs/02_sources.ipynb #bd678111
 LIST_LABELS = {'normal': 'normal', 'bacteria': 'bacterial', 'viral': 'viral', 'COVID-19': 'covid'}
 
-# %% ../nbs/02_sources.ipynb #26912dd9
+# %% ../nbs/02_sources.ipynb #2f93931c
 def read_list(path,     # train_split.txt or test_split.txt
               split:str,# What to call the split
              )->list:   # Dicts of patient, filename, label, split; a malformed line or unknown label: `CourseError`
     "One split list of COVID-Net, line by line: patient, file name, label"
     rows = []
-    for i,line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    for i,line in enumerate(Path(path).read_text(encoding='utf-8', errors='replace').splitlines(), 1):
         if not line.strip(): continue
         m = re.fullmatch(r'(\S+) (.+) (\S+)', line.strip())
         if not m or m[3] not in LIST_LABELS: raise CourseError(

@@ -25,15 +25,14 @@ from fastai.metrics import accuracy
 from .loaders import batches, make_loaders, open_images, rows_of, seed_loaders
 from .models import load_weights, make_model, param_groups, save_weights
 
-# %% ../nbs/09_lr_finder.ipynb #39e52fc2
-def pick_device(name:str|None=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None: a CUDA GPU if there is one, else the CPU
+# %% ../nbs/09_lr_finder.ipynb #57c6aa9b
+def pick_device(name:str|None=None, # 'cpu', 'cuda', 'cuda:1' …; None: a CUDA GPU if there is one, else the CPU
                )->torch.device:
     "The device to train on; one that is not there is a `CourseError`"
-    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
-    choose(name.split(':')[0], ('cpu', 'cuda', 'mps'), 'device')
-    if name.startswith('cuda') and not torch.cuda.is_available():
-        raise CourseError(f'no CUDA device for {name!r}: choose cpu, or install a torch with CUDA')
-    return torch.device(name)
+    have = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
+    have = ['cpu', *(['cuda'] if have else []), *have]
+    if name and name.startswith('cuda') and len(have)==1: raise CourseError(f'no CUDA device for {name!r}: choose cpu, or install a torch with CUDA')
+    return torch.device(choose(name or have[:2][-1], have, 'device'))
 
 # %% ../nbs/09_lr_finder.ipynb #c9945f4d
 def make_learner(dls,              # From `make_loaders`
