@@ -126,6 +126,8 @@ def test_an_empty_data_root(command, tmp_path):
     (['covid_xray_train', '--recipe', 'covid_net', '--out', 'OUT'], 'covid_resnet'),
     (['covid_xray_train'], '--out'),
     (['covid_xray_train', '--device', 'tpu', '--out', 'OUT'], 'cpu'),
+    (['covid_xray_train', '--device', 'mps', '--out', 'OUT'], 'cpu'),
+    (['covid_xray_train', '--seed', '-1', '--out', 'OUT'], 'from 0 on'),
     (['covid_xray_course', '--profile', 'fast'], 'quick, cpu, paper'),
     (['covid_xray_course', '--data', 'covidx_v9'], 'covidx_v1'),
     (['covid_xray_evaluate', 'no_such_run'], 'covid_xray_train'),
@@ -135,6 +137,21 @@ def test_unknown_names(command, tmp_path, args, remedy):
     line = one_line_error(command(*[str(tmp_path/'out') if a=='OUT' else a for a in args]))
     assert remedy in line, line
     assert not (tmp_path/'out').exists(), 'nothing half-written'
+
+
+def test_a_folder_without_test_images_is_refused_before_training(command, own_folder, tmp_path):
+    import shutil
+    shutil.copytree(own_folder/'train', tmp_path/'own'/'train')
+    assert 'no test images' in one_line_error(command('covid_xray_train', '--data', tmp_path/'own', '--out', tmp_path/'run'))
+    assert not (tmp_path/'run').exists()
+
+
+@pytest.mark.parametrize('name, text', [('stages.json', '[]'), ('run.json', '{}'), ('run.json', '[]'), ('stages.json', '{"half')])
+def test_a_damaged_record(trained, command, tmp_path, name, text):
+    import shutil
+    shutil.copytree(trained[0], tmp_path/'run')
+    (tmp_path/'run'/name).write_text(text)
+    assert 'damaged' in one_line_error(command('covid_xray_evaluate', tmp_path/'run'))
 
 
 def test_an_unwritable_out(command, own_folder, tmp_path):

@@ -107,7 +107,7 @@ def test_outputs_are_fit_to_commit(path):
     outs = [o for c in cells(path, 'code') for o in c.get('outputs', [])]
     assert not [o for o in outs if o.output_type=='error']
     text = json.dumps([o for o in outs if 'image/png' not in o.get('data', {})])
-    assert not re.search(r'(/root/|/home/|/Users/|/work/|[A-Z]:\\\\)', text), 'a path of one machine stands in an output'
+    assert not re.search(rf'(/root/|/home/|/Users/|{re.escape(str(ROOT))}/|[A-Z]:\\\\)', text), 'a path of one machine stands in an output'
     assert not re.search(r'Warning:|object at 0x[0-9a-f]', re.sub(r'class=.{0,40}', '', text)), 'a warning or a memory address stands in an output'
 
 
