@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['DEEP_COVID', 'AUGMENTATIONS', 'TrainOnly', 'vflip_mat', 'draw', 'shift_mat', 'shear_mat', 'affine', 'GreyToRGB',
-           'paper', 'recommended', 'strong', 'Some', 'blur', 'scale', 'rgb_shift', 'to_hsv', 'from_hsv', 'hsv_shift',
-           'equalize', 'grey', 'deep_covid', 'get_tfms']
+           'paper', 'recommended', 'Some', 'blur', 'scale', 'rgb_shift', 'to_hsv', 'from_hsv', 'hsv_shift', 'equalize',
+           'grey', 'deep_covid', 'swap_borders', 'stretch_mat', 'gamma', 'robust', 'get_tfms']
 
-# %% ../nbs/06_augmentation.ipynb #75765eac
+# %% ../nbs/06_augmentation.ipynb #746ef4c6
 import math
 from functools import partial
-from .core import CourseError, choose
+from .core import choose
 
 import torch
 import torch.nn.functional as F
@@ -85,12 +85,6 @@ def paper()->list:
 def recommended()->list:
     "The paper's recipe, mirrored left to right instead of upside down"
     return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), Brightness(.2, p=.75), Contrast(.2, p=.75)])
-
-# %% ../nbs/06_augmentation.ipynb #3cd79ad0
-def strong()->list:
-    "Changes that a new hospital may bring: mirrored, tilted, cropped, lighter, darker, flatter, harder; never upside down"
-    return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), Zoom(1., 1.25, p=.75), affine(shear_mat, deg=6, p=.75),
-                           Brightness(.4, p=.9), Contrast(.4, p=.9)])
 
 # %% ../nbs/06_augmentation.ipynb #ce3377bf
 class Some(Transform):
@@ -186,8 +180,40 @@ def deep_covid()->list:
               partial(scale, lo=c['multiply'][0], hi=c['multiply'][1])]
     return geometry + [Some(f, c['p']) for f in pixels]
 
-# %% ../nbs/06_augmentation.ipynb #bfb879c9
-AUGMENTATIONS = dict(none=list, paper=paper, recommended=recommended, strong=strong, deep_covid=deep_covid)
+# %% ../nbs/06_augmentation.ipynb #d079e652
+def swap_borders(x,       # (B,C,H,W), a shuffled batch
+                 most=.2, # Widest border, as a fraction of the side
+                ):        # The same; each image inside a border of its neighbour's, 0 to `most` wide
+    "Take away what the frame tells of the class: the centre stays, the border is another image's"
+    h,w = (torch.minimum(torch.arange(n), torch.arange(n).flip(0))/n for n in x.shape[-2:])
+    depth = torch.minimum(h[:,None], w).to(x.device) # distance to the nearest edge
+    return torch.where(depth<draw(x, 0, most)[:,None,None,None], x.roll(1, 0), x)
+
+# %% ../nbs/06_augmentation.ipynb #919f28e3
+def stretch_mat(x,        # (B,C,H,W)
+                most=.25, # Width and height change by factors from 1/(1+most) to 1+most
+               ):         # (B,3,3)
+    "Random factors for width and height, independent of each other, as affine matrices"
+    w,h = (draw(x, -1, 1).mul(math.log(1+most)).exp() for _ in range(2))
+    z = torch.zeros_like(w)
+    return affine_mat(w, z, z, z, h, z)
+
+# %% ../nbs/06_augmentation.ipynb #33d03aea
+def gamma(x,        # (B,C,H,W) in 0..1
+          most=1.7, # Largest exponent; the smallest is 1/most
+         ):         # The same
+    "Bend the grey scale; black and white stay"
+    g = draw(x, -1, 1).mul(math.log(most)).exp()
+    return x.clamp(1e-4, 1)**g[:,None,None,None] # at 0 the slope would be infinite
+
+# %% ../nbs/06_augmentation.ipynb #86c89c8a
+def robust()->list:
+    "Changes that a new hospital, another frame or an older child may bring; never upside down"
+    return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), affine(stretch_mat), affine(shift_mat, px=10), affine(shear_mat, deg=6, p=.75)]) + [
+        Some(swap_borders, .5), Some(gamma, .75), *setup_aug_tfms([Brightness(.3, p=.75), Contrast(.4, p=.75)])]
+
+# %% ../nbs/06_augmentation.ipynb #c63f00ef
+AUGMENTATIONS = dict(none=list, paper=paper, recommended=recommended, robust=robust, deep_covid=deep_covid)
 
 def get_tfms(name:str, # A key of `AUGMENTATIONS`
             )->list:   # Batch transforms for `after_batch`; empty for 'none'; they act on training batches alone

@@ -31,12 +31,12 @@ def small_stages(sizes,      # Three sides, pixels
     return [replace(p, size=s, head_epochs=h, body_epochs=b, head_lr=lr, body_lrs=(lr/spread, lr), train_bn=False, **kw)
             for p,s,(h,b),lr in zip(PAPER, sizes, epochs, lrs)]
 
-# %% ../nbs/10_stage1_128.ipynb #91662fa2
+# %% ../nbs/10_stage1_128.ipynb #0c28d1ee
 PROFILES = {
     'quick': dict(arch='efficientnet_lite0', stages=small_stages(
         (64, 96, 112), ((1, 4), (1, 3), (0, 3)), (3e-3, 3e-3, 3e-3), 5, batch_size=16, augment='recommended')),
     'cpu':   dict(arch='efficientnet_lite0', stages=small_stages(
-        (96, 128, 144), ((1, 3), (1, 3), (0, 3)), (2e-3, 2e-3, 1e-3), 10, augment='strong', mixup=.4, smooth=.1)),
+        (96, 128, 160), ((1, 4), (1, 4), (0, 4)), (2e-3, 2e-3, 1e-3), 10, augment='robust', mixup=.4, smooth=.1)),
     'paper': dict(arch='resnet50', stages=PAPER)}
 
 # %% ../nbs/10_stage1_128.ipynb #50219752

@@ -181,7 +181,7 @@ def covid_xray_evaluate(
         report = evaluate_run(run, data, device=device, why='covid_xray_evaluate')
         print_report(report, run if data is None else Path(run)/'evaluations'/Path(report['data']).name)
 
-# %% ../nbs/17_runs.ipynb #c0b5f70c
+# %% ../nbs/17_runs.ipynb #74dff421
 @call_parse
 def covid_xray_predict(
     run:str,                                  # Folder of a finished run
@@ -191,6 +191,8 @@ def covid_xray_predict(
 ):
     "Class probabilities for image files, one row a file in the order given; status 1 if one could not be read"
     with one_line_errors():
+        from covid_xray.curation import check_out
+        if csv: check_out(csv, '--csv')
         df = predict_files(run, files, device=device)
         if csv:
             with atomic_path(csv) as tmp: df.to_csv(tmp, index=False)
