@@ -340,7 +340,7 @@ def load_data(name,          # phantom, covidx_v1, kermany, a folder of class su
     if p.is_file(): return load_manifest(p, settings, bad)
     choose(str(name), [*DATASETS, 'the path of a folder with one sub-folder a class', 'the path of a manifest .csv'], 'data set')
 
-# %% ../nbs/03_curation.ipynb #64ca7816
+# %% ../nbs/03_curation.ipynb #4375ec87
 def plot_samples(data,       # A `DataSet`
                  n:int=4,    # Images a class, each of another patient
                  split:str='train', # Never look at the test set for ideas
@@ -352,6 +352,7 @@ def plot_samples(data,       # A `DataSet`
     fig,axs = plt.subplots(len(data.vocab), n, figsize=(1.7*n, 1.8*len(data.vocab)), squeeze=False, layout='constrained')
     for c,row in zip(data.vocab, axs):
         one = data.split(split).query('label==@c').drop_duplicates('patient_id')
+        one = one[~one.path.str.lower().str.endswith(('.dcm', '.dicom'))] # chapter 05 reads those
         for ax,p in zip(row, one.sample(min(n, len(one)), random_state=seed).path):
             with Image.open(data.root/p) as im: ax.imshow(im.convert('L').resize((160, 160)), cmap='gray')
         for ax in row: ax.set(xticks=[], yticks=[]); ax.grid(False)

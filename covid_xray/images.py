@@ -124,7 +124,7 @@ def too_large(path, w, h, max_pixels):
     "Refuse a picture of more than `max_pixels` by what its header says"
     if w*h>max_pixels: raise ImageError(path, f'{w} x {h} pixels is more than {max_pixels:.0f}', 'make it smaller')
 
-# %% ../nbs/05_images.ipynb #a3282aaf
+# %% ../nbs/05_images.ipynb #28a5cfa5
 def open_dicom(path, max_pixels=64e6): # A DICOM file; the most pixels it may have
     "The tags of `PIXEL_TAGS` and no others; what is not one grey or RGB picture is an `ImageError`"
     import pydicom
@@ -133,7 +133,7 @@ def open_dicom(path, max_pixels=64e6): # A DICOM file; the most pixels it may ha
     b = Path(path).read_bytes()
     if DEFLATED in b[:4096]: raise ImageError(path, 'is a deflated DICOM file, whose size cannot be known before it is unpacked', save)
     ds = pydicom.dcmread(io.BytesIO(b), force=True, specific_tags=list(PIXEL_TAGS))
-    if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds): raise ImageError(path, 'is a DICOM file without a picture')
+    if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds): raise ImageError(path, 'is a DICOM file without a picture, or damaged')
     too_large(path, ds.Columns, ds.Rows, max_pixels)
     if (n := int(ds.get('NumberOfFrames') or 1))>1: raise ImageError(path, f'is a film of {n} frames', 'save the frame you mean as a file')
     if ds.BitsAllocated not in (8, 16) or not ds.PhotometricInterpretation.startswith(('MONOCHROME', 'RGB', 'YBR')):
@@ -151,7 +151,7 @@ def codecs(uid)->list: # A transfer syntax that packs each frame
     try: return [c for c in CODECS if c in get_decoder(uid).available_plugins]
     except NotImplementedError: return []
 
-# %% ../nbs/05_images.ipynb #d199c9f9
+# %% ../nbs/05_images.ipynb #1dfacf1e
 def unpack(ds,   # From `open_dicom`
            path, # For the messages
           ):     # Stored values (H,W) or (H,W,3)
@@ -160,16 +160,17 @@ def unpack(ds,   # From `open_dicom`
     from pydicom.pixels import get_decoder, pixel_array
     uid = ds.file_meta.TransferSyntaxUID
     if not uid.is_encapsulated: return pixel_array(ds, index=0)
-    if not (able := codecs(uid)): raise ImageError(path, f'is packed as {uid.name if uid.is_transfer_syntax else "something unknown"}, for which there is no codec here',
-                                                   'pip install python-gdcm, or save it as DICOM that is not compressed')
+    kind = f'is packed as {uid.name if uid.is_transfer_syntax else "something unknown"}'
+    remedy = 'pip install python-gdcm if it is not here, or save it as DICOM that is not compressed'
+    if not (able := codecs(uid)): raise ImageError(path, f'{kind}, for which there is no codec here', remedy)
     try: size = Image.open(io.BytesIO(get_frame(ds.PixelData, 0, number_of_frames=1))).size
     except UnidentifiedImageError: size = None # Pillow does not know this kind
     if size and size!=(ds.Columns, ds.Rows): raise ImageError(path, 'the compressed picture and the header differ in size')
     for c in able:
         try:
             with no_stderr(c=='gdcm'): return pixel_array(ds, index=0, decoding_plugin=c)
-        except Exception as e: error = e
-    raise error
+        except Exception: pass # the reasons of several libraries help nobody, and might quote the file
+    raise ImageError(path, f'{kind}, and damaged or of a kind that {" and ".join(able)} cannot unpack', remedy)
 
 # %% ../nbs/05_images.ipynb #306c257b
 def window(x,                # Values after the rescale

@@ -1,4 +1,5 @@
 "Whatever the bytes, `read_image` gives a grey array or an `ImageError`: soon, in little memory, and without a word on the console"
+import importlib.util
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from covid_xray.phantom import draw_phantom
 from PIL import Image
 
 N, SECONDS, BYTES = 2400, 5, 2**30
+LOSSLESS = ('JPEGLosslessProcess14_1', 'JPEGLSLossless') if importlib.util.find_spec('gdcm') else ()
 IMPLICIT, BIG, RLE, J2K, DEFLATED = (f'1.2.840.10008.1.2{s}' for s in ('', '.2', '.5', '.4.90', '.1.99'))
 
 
@@ -41,6 +43,7 @@ def seeds(folder):
     for name, uid in dict(big=BIG, rle=RLE).items(): write_dicom(img.astype(np.uint16)*16, folder/f'{name}.dcm', 12, syntax=uid)
     with_jpeg(folder/'jpeg.dcm', img, 'JPEG', '1.2.840.10008.1.2.4.50')
     with_jpeg(folder/'j2k.dcm', img, 'JPEG2000', J2K)
+    for kind in LOSSLESS: with_gdcm(folder/f'{kind}.dcm', img.astype(np.uint16)*16, kind)
     return [f.read_bytes() for f in sorted(folder.iterdir())]
 
 
@@ -63,6 +66,22 @@ def with_jpeg(path, img, kind, uid):
     ds['PixelData'].VR = 'OB'
     ds.file_meta.TransferSyntaxUID = uid
     ds.save_as(path)
+
+
+def with_gdcm(path, pixels, kind):
+    "A DICOM file whose pixels gdcm compressed without loss"
+    import gdcm
+    write_dicom(pixels, path, 12)
+    r, change, w = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    r.SetFileName(str(path))
+    assert r.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, kind)))
+    change.SetInput(r.GetImage())
+    assert change.Change()
+    w.SetFile(r.GetFile())
+    w.SetImage(change.GetOutput())
+    w.SetFileName(str(path))
+    assert w.Write()
 
 
 def damaged(whole, rng):
@@ -180,6 +199,10 @@ def test_compressed_colour_and_headerless_dicom(tmp_path):
     with_jpeg(tmp_path/'j2k.dcm', img, 'JPEG2000', J2K)
     assert np.abs(read_image(tmp_path/'jpeg.dcm').astype(int)-img).mean()<4
     assert np.array_equal(read_image(tmp_path/'j2k.dcm'), img)
+    for kind in LOSSLESS:
+        with_gdcm(tmp_path/'ll.dcm', img.astype(np.uint16)*16, kind)
+        write_dicom(img.astype(np.uint16)*16, tmp_path/'as.dcm', 12)
+        assert np.array_equal(read_image(tmp_path/'ll.dcm'), read_image(tmp_path/'as.dcm')), kind
     write_dicom(img, tmp_path/'plain.dcm', 8, syntax=IMPLICIT)
     ds = pydicom.dcmread(tmp_path/'plain.dcm')
     del ds.file_meta
@@ -219,12 +242,15 @@ def test_dicom_that_is_refused(tmp_path, monkeypatch):
     refused(change(uid=DEFLATED), 'deflated')
     with_jpeg(f, img, 'JPEG', '1.2.840.10008.1.2.4.50')
     ds = pydicom.dcmread(f)
+    ds.PixelData = pydicom.encaps.encapsulate([pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)[:-300]])
+    ds.save_as(tmp_path/'torn.dcm')
     ds.Rows = 32
     ds.save_as(f)
     refused(f, 'differ in size')
     ds.file_meta.TransferSyntaxUID = '1.2.840.10008.1.2.4.100'
     ds.save_as(f)
     refused(f, 'no codec here; pip install python-gdcm')
+    refused(tmp_path/'torn.dcm', 'JPEG Baseline.*damaged or of a kind that pillow')
     monkeypatch.setattr('covid_xray.images.CODECS', ('pydicom',)) # as if no codec for JPEG were installed
     ds.file_meta.TransferSyntaxUID = '1.2.840.10008.1.2.4.70'
     ds.save_as(f)
