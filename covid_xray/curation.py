@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['MANIFEST_COLUMNS', 'SPLITS', 'REQUIRED', 'OWN_COLUMNS', 'DATASETS', 'check_columns', 'check_manifest', 'tidy',
-           'DataSet', 'covidx_v1', 'kermany', 'cut_test', 'phantom', 'own_metadata', 'folder_rows', 'folder_manifest',
-           'own_vocab', 'write_manifest', 'manifest_vocab', 'read_manifest', 'find_root', 'load_manifest', 'load_data',
-           'plot_samples', 'plot_counts', 'check_out', 'covid_xray_curate']
+           'DataSet', 'covidx_v1', 'dicom_size', 'decoded_size', 'try_file', 'readable', 'kermany', 'cut_test',
+           'phantom', 'own_metadata', 'folder_rows', 'folder_manifest', 'own_vocab', 'write_manifest', 'manifest_vocab',
+           'read_manifest', 'find_root', 'load_manifest', 'load_data', 'plot_samples', 'plot_counts', 'check_out',
+           'write_quarantine', 'covid_xray_curate']
 
-# %% ../nbs/03_curation.ipynb #1ece1f68
-import hashlib, sys, tempfile
+# %% ../nbs/03_curation.ipynb #c701dd84
+import hashlib, os, sys, tempfile, warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +20,7 @@ from fastcore.basics import patch
 from fastcore.script import call_parse
 from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings, one_line_errors
 from .phantom import make_phantoms
-from .sources import SOURCE_COLUMNS, add_facts, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
+from .sources import SOURCE_COLUMNS, add_facts, check_files, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
 
 # %% ../nbs/03_curation.ipynb #8e666ff4
 MANIFEST_COLUMNS = [*SOURCE_COLUMNS, 'width', 'height', 'sha256'] # sizes in pixels, as stored in the file
@@ -117,11 +119,67 @@ def covidx_v1(settings, # The course's folders
     df = df.drop(columns=['filename', 'patient'])
     return DataSet('covidx_v1', tidy(add_facts(df, root)), root, VOCABS['covidx'])
 
-# %% ../nbs/03_curation.ipynb #91be6a06
+# %% ../nbs/03_curation.ipynb #71070baf
+def dicom_size(path)->tuple: # A DICOM file
+    "Columns and rows by its tags, no other tag being kept; without pixels: `CourseError`"
+    import pydicom
+    with open(path, 'rb') as f:
+        if b'1.2.840.10008.1.2.1.99' in f.read(4096): raise CourseError('it is deflated')
+    ds = pydicom.dcmread(path, force=True, defer_size=1024, specific_tags=['Rows', 'Columns', 'BitsAllocated', 'PixelData'])
+    if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds): raise CourseError('it has no picture')
+    whole = ds.file_meta.get('TransferSyntaxUID', pydicom.uid.ImplicitVRLittleEndian).is_encapsulated or os.path.getsize(path)>=ds.Rows*ds.Columns*ds.BitsAllocated//8
+    if not whole: raise CourseError('it is truncated')
+    return ds.Columns, ds.Rows
+
+# %% ../nbs/03_curation.ipynb #25984fa1
+def decoded_size(path)->tuple: # An image file that Pillow knows
+    "Width and height in pixels, before any EXIF rotation, of a file that can be decoded to its end"
+    from PIL import Image
+    with Image.open(path) as im:
+        w,h = im.size
+        if w*h>64e6: raise ValueError(f'{w} x {h} pixels are too many') # as `read_image`
+        im.draft('L', (32, 32)); im.load()
+    return w, h
+
+# %% ../nbs/03_curation.ipynb #002df3f3
+def try_file(path, # A file
+            )->dict: # width, height, sha256; or the `reason` why it cannot be read
+    "Decode a file once, as cheaply as possible"
+    dicom = False
+    try:
+        with open(path, 'rb') as f: head = f.read(132)
+        dicom = head[128:]==b'DICM' or (Path(path).suffix.lower() in ('.dcm', '.dicom') and not head.startswith((b'\xff\xd8', b'\x89PNG')))
+        w,h = (dicom_size if dicom else decoded_size)(path)
+        return dict(width=w, height=h, sha256=file_sha256(path))
+    except Exception as e:
+        if dicom: return dict(reason=f'a damaged DICOM file ({e if isinstance(e, CourseError) else type(e).__name__})')
+        return dict(reason='not an image that we know' if 'identify' in str(e) else str(e) or type(e).__name__)
+
+# %% ../nbs/03_curation.ipynb #deed4280
+def readable(df, root,       # Rows with a `path` each; what the paths are relative to
+             bad:list=None,  # Takes dicts of path and reason, one a file that cannot be read; None: the first is a `CourseError`
+            )->pd.DataFrame: # The other rows, with width, height and sha256
+    "Facts of the files that can be decoded"
+    from tqdm import tqdm
+    check_files(df, root)
+    with ThreadPoolExecutor(os.cpu_count()) as ex, warnings.catch_warnings():
+        warnings.simplefilter('ignore') # what matters is in the reasons
+        facts = ex.map(try_file, [Path(root)/p for p in df.path])
+        facts = list(tqdm(facts, total=len(df), desc='reading files', unit='file', delay=1, leave=False))
+    facts = pd.DataFrame(facts, index=df.index).reindex(columns=['width', 'height', 'sha256', 'reason'])
+    wrong = facts.reason.notna()
+    lost = [dict(path=p, reason=r) for p,r in zip(df.path[wrong], facts.reason[wrong])]
+    if lost and (bad is None or wrong.all()): raise CourseError(
+        f'{Path(root)/lost[0]["path"]} cannot be read ({lost[0]["reason"]}{f"; {len(lost)-1} more of {len(df)} cannot" if lost[1:] else ""}): get it again, or take it out; covid_xray_curate --out lists such files')
+    if lost: bad += lost
+    return df[~wrong].assign(**facts[~wrong].drop(columns='reason').astype(dict(width=int, height=int)))
+
+# %% ../nbs/03_curation.ipynb #460382f9
 def kermany(settings, # The course's folders
+            bad:list=None, # As in `readable`
            )->DataSet: # 5856 radiographs in normal, pneumonia; extra column `finding`
     "Deep Covid's data set: Kermany's collection as it lies in its folders"
-    return DataSet('kermany', tidy(add_facts(read_kermany(settings.data), settings.data)), settings.data, VOCABS['kermany'])
+    return DataSet('kermany', tidy(readable(read_kermany(settings.data), settings.data, bad)), settings.data, VOCABS['kermany'])
 
 # %% ../nbs/03_curation.ipynb #1158c2ca
 def cut_test(df,            # Rows with patient_id and label
@@ -186,9 +244,10 @@ def folder_rows(folder, # The user's folder
     if not rows: raise CourseError(f'{folder} has no images in class folders: make one sub-folder a class, for instance {folder.name}/normal/1.png')
     return pd.DataFrame(rows)
 
-# %% ../nbs/03_curation.ipynb #9212ece1
+# %% ../nbs/03_curation.ipynb #74e95de8
 def folder_manifest(folder,     # One sub-folder a class, perhaps below train, valid (or val) and test
                     seed:int=0, # Decides the test patients if the folder has no split folders
+                    bad:list=None, # As in `readable`
                    )->pd.DataFrame: # A manifest, paths relative to the folder
     "The manifest of a folder of one's own; patients and more come from its metadata.csv, if there is one"
     df,md = folder_rows(folder).set_index('path', drop=False),own_metadata(folder)
@@ -197,7 +256,7 @@ def folder_manifest(folder,     # One sub-folder a class, perhaps below train, v
     for c in md: df[c] = md[c].reindex(df.index).fillna(df[c]) if c=='patient_id' else md[c].reindex(df.index)
     df['patient_id'] = df.source + '-' + df.patient_id
     if df.split.isna().all(): df['split'] = cut_test(df, seed=seed)
-    return tidy(add_facts(df, folder))
+    return tidy(readable(df, folder, bad))
 
 # %% ../nbs/03_curation.ipynb #f62e940f
 def own_vocab(labels, # Class names, in any order
@@ -248,37 +307,40 @@ def find_root(df,       # A manifest
     raise CourseError(f'{path} of the manifest is not (or is another file) in {", ".join(map(str, places[:2]))}: '
                       'put the manifest into the folder that its paths are relative to, or name that folder in COVID_XRAY_DATA')
 
-# %% ../nbs/03_curation.ipynb #b4019097
+# %% ../nbs/03_curation.ipynb #f8c5aaaa
 def load_manifest(path,     # A .csv as `write_manifest` writes it
                   settings, # The course's folders
+                  bad:list=None, # As in `readable`; a file whose hash the manifest knows must be as it was
                  )->DataSet: # Facts read anew; files that are gone or changed: `CourseError`
     "A data set from a manifest somebody wrote, if the files are still those it was written for"
     df = read_manifest(path)
     root = find_root(df, [settings.data, Path(path).absolute().parent, *sorted((settings.cache/'phantom').glob('*'))])
-    now = add_facts(df, root)
-    if (new := df.path[df.sha256.notna() & (df.sha256!=now.sha256)]).size: raise CourseError(
+    now = readable(df, root, bad)
+    if (new := df.path[df.sha256.notna() & (df.sha256!=now.sha256.reindex(df.index))]).size: raise CourseError(
         f'{len(new)} of {len(df)} files have changed since {path} was written, for instance {new.iloc[0]}: curate again')
     return DataSet(Path(path).stem, tidy(now), root, manifest_vocab(df))
 
 # %% ../nbs/03_curation.ipynb #bc5c2a13
 DATASETS = {'phantom': phantom, 'covidx_v1': covidx_v1, 'kermany': kermany}
 
-# %% ../nbs/03_curation.ipynb #caba0e53
+# %% ../nbs/03_curation.ipynb #11dd1389
 def load_data(name,          # phantom, covidx_v1, kermany, a folder of class sub-folders, or a manifest .csv
               settings=None, # The course's folders; `get_settings()` if not given
+              bad:list=None, # Takes the files that cannot be read, as in `readable`; None: they are an error, as in phantom and covidx_v1 always
               **phantom_kwargs, # per_class, size, seed, confound of `make_phantoms`; other data sets do not look at them
              )->DataSet:     # What is wrong with name, folder or table: `CourseError`
     "Load a data set by name or path"
     settings,p = settings or get_settings(),Path(str(name) or 'no name').expanduser()
     if name=='phantom': return phantom(settings, **phantom_kwargs)
+    if name=='kermany': return kermany(settings, bad)
     if name in DATASETS: return DATASETS[name](settings)
     if p.is_dir():
-        df = folder_manifest(p)
+        df = folder_manifest(p, bad=bad)
         return DataSet(p.absolute().name, df, p.absolute(), own_vocab(df.label))
-    if p.is_file(): return load_manifest(p, settings)
+    if p.is_file(): return load_manifest(p, settings, bad)
     choose(str(name), [*DATASETS, 'the path of a folder with one sub-folder a class', 'the path of a manifest .csv'], 'data set')
 
-# %% ../nbs/03_curation.ipynb #64ca7816
+# %% ../nbs/03_curation.ipynb #4375ec87
 def plot_samples(data,       # A `DataSet`
                  n:int=4,    # Images a class, each of another patient
                  split:str='train', # Never look at the test set for ideas
@@ -290,6 +352,7 @@ def plot_samples(data,       # A `DataSet`
     fig,axs = plt.subplots(len(data.vocab), n, figsize=(1.7*n, 1.8*len(data.vocab)), squeeze=False, layout='constrained')
     for c,row in zip(data.vocab, axs):
         one = data.split(split).query('label==@c').drop_duplicates('patient_id')
+        one = one[~one.path.str.lower().str.endswith(('.dcm', '.dicom'))] # chapter 05 reads those
         for ax,p in zip(row, one.sample(min(n, len(one)), random_state=seed).path):
             with Image.open(data.root/p) as im: ax.imshow(im.convert('L').resize((160, 160)), cmap='gray')
         for ax in row: ax.set(xticks=[], yticks=[]); ax.grid(False)
@@ -326,7 +389,17 @@ def check_out(path,           # A file to be written later
         with tempfile.TemporaryFile(dir=near): pass
     except OSError as e: raise CourseError(f'cannot write {path} ({e.strerror}): choose another file with {option}') from None
 
-# %% ../nbs/03_curation.ipynb #802df774
+# %% ../nbs/03_curation.ipynb #611860b6
+def write_quarantine(bad:list, # Dicts of path and reason
+                     folder,   # Of the manifest
+                    )->Path:   # quarantine.csv; None if nothing is wrong
+    "List the unreadable files beside the manifest; an older list never stays"
+    f = Path(folder)/'quarantine.csv'
+    if bad or f.exists():
+        with atomic_path(f) as tmp: pd.DataFrame(bad, columns=['path', 'reason']).to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
+    return f if bad else None
+
+# %% ../nbs/03_curation.ipynb #9b9b1f40
 @call_parse
 def covid_xray_curate(
     data:str='phantom', # phantom, covidx_v1, kermany, a folder with one sub-folder a class, or a manifest .csv
@@ -335,6 +408,9 @@ def covid_xray_curate(
     "Build the manifest of a data set; print images and patients per class and split"
     with one_line_errors():
         if out: check_out(out)
-        d = load_data(data)
+        d = load_data(data, bad=(bad := []))
         print(f'{d}\n\n{d.counts().to_string()}\n\nmanifest sha256 {d.sha256}')
-        if out: print(f'written to {write_manifest(d, Path(out).expanduser())}')
+        if bad: print(f'{len(bad)} files cannot be read and are left out, first {bad[0]["path"]} ({bad[0]["reason"]}){"" if out else "; --out lists them all"}')
+        if out:
+            print(f'written to {write_manifest(d, Path(out).expanduser())}')
+            if q := write_quarantine(bad, Path(out).expanduser().parent): print(f'the unreadable files are listed in {q}')

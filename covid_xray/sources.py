@@ -170,8 +170,8 @@ def kermany_name(filename:str, # Such as person1_bacteria_2.jpeg
     raise CourseError(f'{filename} is not named as Kermany names files (person1_bacteria_2.jpeg, IM-0115-0001.jpeg, ...): '
                       f'take it out, or read it as a folder of your own')
 
-# %% ../nbs/02_sources.ipynb #81a70c97
-IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png')
+# %% ../nbs/02_sources.ipynb #7f71da5e
+IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.tif', '.tiff', '.dcm', '.dicom')
 
 def image_files(folder, # Searched with all its sub-folders; an absent one is empty
                )->list: # Paths, sorted by POSIX path
