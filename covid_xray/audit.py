@@ -222,11 +222,12 @@ def border_pixels(images,   # uint8 (n,S,S), S a multiple of 16
     inside = np.zeros((16, 16), bool); inside[2:-2,2:-2] = True
     return small[:,~inside]
 
-# %% ../nbs/18_audit.ipynb #7bc01857
+# %% ../nbs/18_audit.ipynb #b275cec0
 def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canonical square
                 )->pd.DataFrame: # Rows (what was looked at, class): AUROC of the class against the rest, low, high
     "How well does each class show in what is not a lung?"
-    m, images = data.manifest, open_images(data, size, settings)
+    keep = (data.manifest.split!='test').to_numpy() # what is learnt here will shape decisions
+    m, images = data.manifest[keep], np.asarray(open_images(data, size, settings))[keep]
     with ThreadPoolExecutor(os.cpu_count()) as ex:
         facts, canon = (pd.DataFrame(list(ex.map(f, xs))).to_numpy(float) for f,xs in ((file_facts, [data.root/p for p in m.path]), (canonical_facts, images)))
     looks = {'file facts': facts, 'facts after re-encoding': canon, 'border pixels': border_pixels(images)}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'Settings', 'project_root', 'get_settings', 'atomic_path',
            'make_dir', 'plain', 'write_json', 'read_json', 'file_sha256', 'config_hash', 'locked', 'set_seed',
-           'git_commit', 'versions']
+           'check_seed', 'git_commit', 'versions']
 
 # %% ../nbs/00_core.ipynb #224e8319
 import difflib, hashlib, json, os, platform, random, subprocess, sys, warnings
@@ -162,6 +162,12 @@ def set_seed(seed:int, # Any non-negative whole number
     "Seed Python, NumPy and torch (CPU and GPU)"
     import numpy as np, torch
     random.seed(seed); np.random.seed(seed%2**32); torch.manual_seed(seed)
+
+# %% ../nbs/00_core.ipynb #e768918a
+def check_seed(seed:int)->int: # The same; else `CourseError`
+    "NumPy and scikit-learn take seeds of 32 bits"
+    if not 0<=seed<2**32: raise CourseError(f'seed {seed}: give a whole number from 0 to {2**32-1}')
+    return seed
 
 # %% ../nbs/00_core.ipynb #b04ccbdb
 def git_commit()->str|None:

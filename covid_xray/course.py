@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'run_notebook', 'run_course', 'covid_xray_course']
 
-# %% ../nbs/90_course.ipynb #58ba30e5
+# %% ../nbs/90_course.ipynb #673a8ca2
 import os, time
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.script import call_parse
-from .core import CourseError, choose, make_dir, one_line_errors, project_root, write_json
+from .core import CourseError, check_seed, choose, make_dir, one_line_errors, project_root, write_json
 
 # %% ../nbs/90_course.ipynb #a1251aa8
 def course_notebooks(folder=None, # None: `nbs/` of the checkout
@@ -72,7 +72,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
         write_json(rows, out/'course.json')
     return pd.DataFrame(rows)
 
-# %% ../nbs/90_course.ipynb #3153d03c
+# %% ../nbs/90_course.ipynb #09b1eee5
 @call_parse
 def covid_xray_course(
     data:str='phantom',       # phantom, covidx_v1, kermany, or the path of a folder or manifest
@@ -84,7 +84,7 @@ def covid_xray_course(
     "Run every notebook of the course in order; status 0 only if all ran"
     with one_line_errors():
         from covid_xray.curation import DATASETS
-        choose(profile, ('quick', 'cpu', 'paper'), 'profile')
+        choose(profile, ('quick', 'cpu', 'paper'), 'profile'); check_seed(seed)
         if data not in DATASETS:
             path = Path(data).expanduser().absolute() # notebooks run in their own folder
             data = str(path) if path.exists() else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set')

@@ -80,7 +80,7 @@ def run_stages(data,             # A `DataSet` from `course_data`
         runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device))
     return runs
 
-# %% ../nbs/10_stage1_128.ipynb #16f851fb
+# %% ../nbs/10_stage1_128.ipynb #ddfeda7f
 def plot_confused(preds,    # From `predict_split`
                   data,     # The `DataSet` they came from
                   n=6,      # How many
@@ -95,5 +95,5 @@ def plot_confused(preds,    # From `predict_split`
         said = preds.set_index('image_id').loc[i, list(data.vocab)].astype(float).idxmax()
         ax.imshow(read_image(data.root/rows.loc[i, 'path']), cmap='gray'); ax.axis('off')
         ax.set_title(f"{rows.loc[i, 'label']} → {said}\np(true) = {v:.2f}", fontsize=9)
-    fig.suptitle('Most confused (true class → prediction)')
+    fig.suptitle('Least probability on the true class (true class → prediction)')
     return fig

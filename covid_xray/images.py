@@ -20,13 +20,13 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked
 
-# %% ../nbs/05_images.ipynb #52d1eedb
+# %% ../nbs/05_images.ipynb #2376ab7f
 class ImageError(CourseError):
     "An image file that cannot be used: which one, why, and what to do about it"
     def __init__(self,
                  path,       # The file
                  reason:str, # What is wrong with it
-                 remedy:str='get a fresh copy, or take it out of the manifest'): # What to do
+                 remedy:str='get a fresh copy, or take it out'): # What to do
         super().__init__(f'{path}: {reason}; {remedy}')
         self.path,self.reason = path,reason
 
@@ -81,15 +81,15 @@ def no_stderr(needed=True): # False: do nothing
         try: os.dup2(null.fileno(), 2); yield
         finally: os.dup2(saved, 2); os.close(saved)
 
-# %% ../nbs/05_images.ipynb #cbfdc008
+# %% ../nbs/05_images.ipynb #36cc20d4
 def why_not(path, # What the user gave
            )->tuple: # The reason and the remedy
     "Say why a path cannot be opened as an image"
     path = Path(path)
     if path.is_dir(): return 'is a folder', 'give the files in it'
     if not path.exists(): return 'there is no such file', 'check the path and the data root (COVID_XRAY_DATA)'
-    if not path.stat().st_size: return 'the file is empty', 'get a fresh copy, or take it out of the manifest'
-    if not os.access(path, os.R_OK): return 'you may not read it', 'give yourself the right to, or take it out of the manifest'
+    if not path.stat().st_size: return 'the file is empty', 'get a fresh copy, or take it out'
+    if not os.access(path, os.R_OK): return 'you may not read it', 'give yourself the right to, or take it out'
     return 'is not an image that can be read', 'save it as JPEG, PNG, TIFF or DICOM'
 
 # %% ../nbs/05_images.ipynb #ea5b935a

@@ -61,10 +61,11 @@ def rows_of(data,   # A `DataSet`
     "Where the images of these splits are in the manifest"
     return np.flatnonzero(data.manifest.split.isin(list(splits)))
 
-# %% ../nbs/07_loaders.ipynb #eacf454a
+# %% ../nbs/07_loaders.ipynb #6112f126
 def check_train(data): # A `DataSet`
     "Every class must have a training image, else `CourseError`"
     have = set(data.manifest.label[data.manifest.split=='train'])
+    if len(data.vocab)<2: raise CourseError(f'data set {data.name!r} has one class only, {data.vocab[0]}: a classifier needs two, add a folder of the other')
     missing = [c for c in data.vocab if c not in have]
     if missing: raise CourseError(f'data set {data.name!r} has no training image of class {", ".join(missing)}: add some, or leave the class out of the vocabulary')
 

@@ -6,10 +6,10 @@
 __all__ = ['RECIPES', 'open_run', 'train_run', 'last_stage', 'match_vocab', 'seen_in_training', 'evaluate_run', 'run_facts',
            'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate', 'covid_xray_predict']
 
-# %% ../nbs/17_runs.ipynb #3a197330
+# %% ../nbs/17_runs.ipynb #03cbd9dc
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import (VOCABS, CourseError, atomic_path, choose, get_settings, make_dir, one_line_errors, plain, read_json,
+from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, make_dir, one_line_errors, plain, read_json,
                              versions, write_json)
 
 # %% ../nbs/17_runs.ipynb #ec776c5a
@@ -28,7 +28,7 @@ def open_run(out,     # The run's folder
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #a0c2dba4
+# %% ../nbs/17_runs.ipynb #7610d5bc
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -41,7 +41,7 @@ def train_run(out,                    # The run's folder
     from covid_xray.models import ARCHS
     from covid_xray.training import pick_device
     choose(recipe, RECIPES, 'recipe')
-    if seed<0: raise CourseError(f'seed {seed}: give a whole number from 0 on')
+    check_seed(seed)
     arch, _ = profile_stages(profile, arch)
     choose(arch, ARCHS, 'architecture'); pick_device(device)
     settings = settings or get_settings()

@@ -100,7 +100,7 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
     return RangeTest([float(o) for o in learn.recorder.lrs[cut]], [float(o) for o in learn.recorder.losses[cut]],
                      {k: float(getattr(s, k)) for k in ('valley', 'steep', 'minimum')})
 
-# %% ../nbs/09_lr_finder.ipynb #dc2c9c3c
+# %% ../nbs/09_lr_finder.ipynb #bb56edb1
 @dataclass(frozen=True)
 class Stage:
     "One stage of progressive resizing: an optional head-only phase, then all layers with discriminative rates"
@@ -116,6 +116,10 @@ class Stage:
     mixup:float=0.                  # Mix pairs of images with weights from Beta(mixup, mixup); 0: not at all, as the paper
     smooth:float=0.                 # Label smoothing; 0: none, as the paper
     train_bn:bool=True              # Train the frozen body's batch-norm weights, as fastai does; if not, a head epoch costs a third
+
+    def __post_init__(self):
+        if self.head_epochs<0 or self.body_epochs<0 or not self.epochs: raise CourseError(f'stage {self.name} has {self.head_epochs}+{self.body_epochs} epochs: give at least one, and none below 0')
+        if np.shape(self.body_lrs)!=(2,) or min(self.head_lr, *self.body_lrs)<=0: raise CourseError(f'stage {self.name}: give rates above 0, and two for body_lrs (earliest and last group)')
 
     @property
     def epochs(self)->int: return self.head_epochs + self.body_epochs
