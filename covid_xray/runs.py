@@ -28,7 +28,7 @@ def open_run(out,     # The run's folder
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #7610d5bc
+# %% ../nbs/17_runs.ipynb #21549c03
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -36,12 +36,11 @@ def train_run(out,                    # The run's folder
               settings=None, device=None,
              )->dict:                 # The report
     "Train all stages of a recipe and evaluate the last one on the test split; goes on where an earlier call stopped"
+    choose(recipe, RECIPES, 'recipe'); check_seed(seed) # before torch is loaded, which takes seconds
     from covid_xray.covid_resnet import course_data, profile_stages, run_stages
     from covid_xray.curation import write_manifest
     from covid_xray.models import ARCHS
     from covid_xray.training import pick_device
-    choose(recipe, RECIPES, 'recipe')
-    check_seed(seed)
     arch, _ = profile_stages(profile, arch)
     choose(arch, ARCHS, 'architecture'); pick_device(device)
     settings = settings or get_settings()
@@ -55,17 +54,17 @@ def train_run(out,                    # The run's folder
     if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
     return evaluate_run(out, settings=settings, device=device, why='end of training')
 
-# %% ../nbs/17_runs.ipynb #5fd228d4
+# %% ../nbs/17_runs.ipynb #5f9da76b
 def last_stage(run_dir, # A finished run
               ):        # (run.json, the last `StageRun`)
     "The model that a run ends with; an unfinished run is a `CourseError`"
-    from covid_xray.training import StageRun
     run_dir = Path(run_dir)
     if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: train one with covid_xray_train --out {run_dir}')
     if not (run_dir/'stages.json').is_file(): raise CourseError(f'{run_dir} is not finished: call covid_xray_train again with the same options')
     run, stages = read_json(run_dir/'run.json'), read_json(run_dir/'stages.json')
     if not isinstance(run, dict) or 'data' not in run or not isinstance(stages, list) or not stages:
         raise CourseError(f'{run_dir} is damaged (run.json or stages.json): train again into another folder')
+    from covid_xray.training import StageRun
     return run, StageRun(run_dir/stages[-1])
 
 # %% ../nbs/17_runs.ipynb #6dd58dfb
@@ -91,18 +90,18 @@ def seen_in_training(run_dir, # A run
     public = rows.source.isin([*COLLECTIONS, *DATASETS]) # two folders of one's own may name different people alike
     return rows.sha256.isin(set(was.sha256.dropna())) | (public & rows.patient_id.isin(set(was.patient_id.dropna())))
 
-# %% ../nbs/17_runs.ipynb #f298af97
+# %% ../nbs/17_runs.ipynb #e61a97ca
 def evaluate_run(run_dir,      # A finished run
                  data=None,    # Another data set; None: the run's own
                  settings=None, device=None,
                  why='evaluation', # Goes into the record of looks at this test set
                 )->dict:       # The report
     "Evaluate a finished run on a test split, with 95 % intervals; writes report.json and predictions.csv"
+    run_dir, settings = Path(run_dir), settings or get_settings()
+    run, stage = last_stage(run_dir)
     from covid_xray.curation import load_data
     from covid_xray.evaluation import evaluate, look_at_test, write_report
     from covid_xray.training import predict_split
-    run_dir, settings = Path(run_dir), settings or get_settings()
-    run, stage = last_stage(run_dir)
     own = data is None or data==run['data']
     ds = load_data(run['data'] if own else data, settings)
     rows = ds.split('test')
@@ -125,16 +124,16 @@ def run_facts(run_dir, run, ds):
                 stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy')) for r in recs],
                 device=recs[-1]['device'], weights_from=recs[0]['weights_from'], versions=versions(), commit=recs[-1]['commit'])
 
-# %% ../nbs/17_runs.ipynb #b0b2a5d4
+# %% ../nbs/17_runs.ipynb #b2b5dc8a
 def predict_files(run_dir, # A finished run
                   files,   # Image files, any mode and size
                   device=None,
                  ):        # file, one probability column a class, error; in the order given
     "Class probabilities for image files; a file that cannot be read gets a reason instead"
+    _, stage = last_stage(run_dir)
     import numpy as np, pandas as pd
     from covid_xray.images import read_files
     from covid_xray.training import predict_images
-    _, stage = last_stage(run_dir)
     c = stage.record['config']
     images, ok, errors = read_files(files, c['stage']['size'])
     probs = np.full((len(files), len(c['vocab'])), np.nan)
