@@ -7,7 +7,7 @@ __all__ = ['fingerprint', 'near_pairs', 'find_duplicates', 'duplicate_table', 'p
            'check_duplicates', 'frozen_features', 'quick_model', 'resplit', 'price_of_leak', 'mean_interval', 'probe',
            'shift_probe', 'file_facts', 'canonical_facts', 'border_pixels', 'blind_probes', 'audit', 'covid_xray_audit']
 
-# %% ../nbs/18_audit.ipynb #12d79241
+# %% ../nbs/18_audit.ipynb #7b7b12c3
 import io, os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +16,7 @@ import numpy as np, pandas as pd
 from fastcore.script import call_parse
 from .core import CourseError, one_line_errors, write_json
 from .curation import DataSet, check_out, load_data, tidy
+from .evaluation import interval
 from .loaders import batches, open_images
 from .models import make_model
 from .splits import check_splits, holdout
@@ -233,7 +234,7 @@ def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canon
     looks = {'file facts': facts, 'facts after re-encoding': canon, 'border pixels': border_pixels(images)}
     return pd.DataFrame({(k, c): probe(X, (m.label==c).to_numpy(), m.patient_id) for k,X in looks.items() for c in data.vocab}).T
 
-# %% ../nbs/18_audit.ipynb #c9f52084
+# %% ../nbs/18_audit.ipynb #a2a071b6
 def audit(data, settings=None, # A `DataSet`
           seeds=10,            # Splits of each kind for the price of the leak
          )->dict:              # Plain numbers: duplicates, leak, official, shift, blind
@@ -243,8 +244,7 @@ def audit(data, settings=None, # A `DataSet`
     acc = {f'{n}, by {by}': mean_interval(d.accuracy) for (n,by),d in leak.groupby(['model', 'by'])}
     if test.any():
         right = quick_model().fit(X[~test], m.label[~test]).predict(X[test])==m.label[test]
-        from statsmodels.stats.proportion import proportion_confint
-        acc['logistic regression, official test'] = dict(zip(('value', 'low', 'high'), map(float, (right.mean(), *proportion_confint(right.sum(), len(right), method='beta')))))
+        acc['logistic regression, official test'] = dict(zip(('value', 'low', 'high'), map(float, (right.mean(), *interval(right.sum(), len(right))))))
     plain = lambda df: {k if isinstance(k, str) else ': '.join(k): v for k,v in df.round(4).to_dict('index').items()}
     return dict(data=data.name, n=len(m), manifest_sha256=data.sha256, duplicates={k: int(v) for k,v in duplicate_table(find_duplicates(data, settings)).items()},
                 accuracy=acc, shift=plain(shift_probe(data, X)), blind=plain(blind_probes(data, settings)))
