@@ -7,7 +7,7 @@ __all__ = ['fingerprint', 'near_pairs', 'find_duplicates', 'duplicate_table', 'p
            'check_duplicates', 'frozen_features', 'quick_model', 'resplit', 'price_of_leak', 'mean_interval', 'probe',
            'shift_probe', 'file_facts', 'canonical_facts', 'border_pixels', 'blind_probes', 'audit', 'covid_xray_audit']
 
-# %% ../nbs/18_audit.ipynb #7b7b12c3
+# %% ../nbs/18_audit.ipynb #82e0f81e
 import io, os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,9 +16,6 @@ import numpy as np, pandas as pd
 from fastcore.script import call_parse
 from .core import CourseError, one_line_errors, write_json
 from .curation import DataSet, check_out, load_data, tidy
-from .evaluation import interval
-from .loaders import batches, open_images
-from .models import make_model
 from .splits import check_splits, holdout
 
 # %% ../nbs/18_audit.ipynb #c06b40d4
@@ -46,13 +43,14 @@ def near_pairs(images,     # uint8 (n,S,S)
         out.append(pd.DataFrame(dict(a=a+i, b=b+i, bits=differ[a,b].astype(int), correlation=alike[a,b])))
     return pd.concat(out, ignore_index=True)
 
-# %% ../nbs/18_audit.ipynb #60be153b
+# %% ../nbs/18_audit.ipynb #fc2c4620
 def find_duplicates(data,         # A `DataSet`
                     settings=None,# Default: `get_settings()`
                    )->pd.DataFrame: # Rows of the manifest that have a copy; `group` (number), `kind` ('same bytes' or 'near')
     "Images that stand in a data set more than once: equal bytes, or equal to the eye"
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
+    from covid_xray.loaders import open_images
     m = data.manifest.reset_index(drop=True)
     near, codes = near_pairs(open_images(data, 128, settings)), pd.factorize(m.sha256)[0]
     same = pd.DataFrame(dict(a=pd.Series(codes).map({c:i for i,c in reversed(list(enumerate(codes)))}), b=m.index)).query('a!=b')
@@ -105,12 +103,14 @@ def check_duplicates(data, settings=None): # A copy in two splits: `CourseError`
     if len(cross): raise CourseError(f'{cross.group.nunique()} images of {data.name} stand in more than one split under several names, for instance '
                                      f'{" = ".join(cross[cross.group==cross.group.iloc[0]].image_id[:3])}: drop them with audit.drop_duplicates')
 
-# %% ../nbs/18_audit.ipynb #17a111db
+# %% ../nbs/18_audit.ipynb #639d9e0d
 def frozen_features(data, size=128,     # A `DataSet`; side in pixels
                     arch='efficientnet_lite0', settings=None,
                    )->np.ndarray:       # float32 (n, features), in manifest order
     "What an ImageNet network sees: its last feature maps, averaged"
     import torch
+    from covid_xray.loaders import batches, open_images
+    from covid_xray.models import make_model
     body = make_model(arch, 2, settings=settings)[0].eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         return np.concatenate([torch.Tensor(body(xb)).mean((2, 3)).numpy() for xb in batches(open_images(data, size, settings))])
@@ -159,7 +159,7 @@ def mean_interval(a,          # Numbers, one a seed
     half = t.ppf((1+level)/2, len(a)-1)*a.std(ddof=1)/np.sqrt(len(a))
     return dict(value=float(a.mean()), low=float(a.mean()-half), high=float(a.mean()+half))
 
-# %% ../nbs/18_audit.ipynb #13c75852
+# %% ../nbs/18_audit.ipynb #15546c77
 def probe(X, y,        # Features (n,F); boolean (n,)
           patients,    # (n,) patient ids
           trees=True,  # Gradient-boosted trees; False: the logistic regression
@@ -169,14 +169,13 @@ def probe(X, y,        # Features (n,F); boolean (n,)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from covid_xray.evaluation import patient_weights
     model = HistGradientBoostingClassifier(max_iter=50, random_state=seed) if trees else quick_model()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     p = cross_val_predict(model, X, y, groups=patients, cv=folds, method='predict_proba')[:,1]
-    who, rng, boot = pd.factorize(np.asarray(patients))[0], np.random.default_rng(seed), []
-    for _ in range(n_boot):
-        w = np.bincount(rng.integers(0, who.max()+1, who.max()+1), minlength=who.max()+1)[who]
-        if w[y].any() and w[~y].any(): boot.append(roc_auc_score(y, p, sample_weight=w))
-    low, high = np.percentile(boot, [2.5, 97.5])
+    who = pd.factorize(np.asarray(patients))[0]
+    draws = patient_weights(who.max()+1, n_boot, seed)[:,who]
+    low, high = np.percentile([roc_auc_score(y, p, sample_weight=w) for w in draws if w[y].any() and w[~y].any()], [2.5, 97.5])
     return dict(value=float(roc_auc_score(y, p)), low=float(low), high=float(high))
 
 # %% ../nbs/18_audit.ipynb #3724e2f0
@@ -223,10 +222,11 @@ def border_pixels(images,   # uint8 (n,S,S), S a multiple of 16
     inside = np.zeros((16, 16), bool); inside[2:-2,2:-2] = True
     return small[:,~inside]
 
-# %% ../nbs/18_audit.ipynb #b275cec0
+# %% ../nbs/18_audit.ipynb #68a4dcd8
 def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canonical square
                 )->pd.DataFrame: # Rows (what was looked at, class): AUROC of the class against the rest, low, high
     "How well does each class show in what is not a lung?"
+    from covid_xray.loaders import open_images
     keep = (data.manifest.split!='test').to_numpy() # what is learnt here will shape decisions
     m, images = data.manifest[keep], np.asarray(open_images(data, size, settings))[keep]
     with ThreadPoolExecutor(os.cpu_count()) as ex:
@@ -234,11 +234,12 @@ def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canon
     looks = {'file facts': facts, 'facts after re-encoding': canon, 'border pixels': border_pixels(images)}
     return pd.DataFrame({(k, c): probe(X, (m.label==c).to_numpy(), m.patient_id) for k,X in looks.items() for c in data.vocab}).T
 
-# %% ../nbs/18_audit.ipynb #a2a071b6
+# %% ../nbs/18_audit.ipynb #2762e029
 def audit(data, settings=None, # A `DataSet`
           seeds=10,            # Splits of each kind for the price of the leak
          )->dict:              # Plain numbers: duplicates, leak, official, shift, blind
     "Duplicates, the price of the leak and of the shift, and what can be told without a lung"
+    from covid_xray.evaluation import interval
     X, m = frozen_features(data, settings=settings), data.manifest.reset_index(drop=True)
     leak, test, out = price_of_leak(m, X, seeds), (m.split=='test').to_numpy(), {}
     acc = {f'{n}, by {by}': mean_interval(d.accuracy) for (n,by),d in leak.groupby(['model', 'by'])}

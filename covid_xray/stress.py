@@ -69,20 +69,22 @@ def check_same(run,   # A `StageRun`
         f'the run was trained on another cut of {data.name}, perhaps on these very patients: cut it with the seed of the run ({c["seed"]})')
     return c
 
-# %% ../nbs/12_stage3_229.ipynb #a3a6708a
+# %% ../nbs/12_stage3_229.ipynb #2725256b
 def stress_test(run,          # A `StageRun`
                 data,         # A `DataSet`
                 split='valid',# Or 'train'; never the test images: who looks at stress there has looked at the test
                 seed=0,       # Decides whose border and exposure
                 settings=None, device=None,
-               )->pd.DataFrame: # Rows: `STRESSES`; n images, accuracy with its 95 % interval (Clopper-Pearson, as if images were independent), each class's sensitivity
+               )->pd.DataFrame: # Index: stress and what was counted (accuracy, or a class's sensitivity); n, value, low, high (95 %, Clopper-Pearson, as if images were independent)
     "Accuracy and sensitivities when something changes that is not the disease"
     from statsmodels.stats.proportion import proportion_confint
     c, labels, rows = check_same(run, data), data.split(choose(split, ('valid', 'train'), 'split to stress')).label.to_numpy(), {}
+    parts = {'accuracy': labels==labels} | {v: labels==v for v in c['vocab'] if v in labels}
     images = open_images(data, c['stage']['size'], settings)[rows_of(data, [split])]
     donors = images[other_class(labels, seed)]
     for name,change in STRESSES.items():
         right = np.array(c['vocab'])[predict_images(run, change(images, donors), device).argmax(1)]==labels
-        low, high = proportion_confint(right.sum(), len(right), method='beta')
-        rows[name] = dict(n=len(right), accuracy=right.mean(), low=low, high=high) | {v: right[labels==v].mean() for v in c['vocab'] if v in labels}
-    return pd.DataFrame(rows).T
+        for what,part in parts.items():
+            k, n = int(right[part].sum()), int(part.sum())
+            rows[name, what] = (n, k/n, *proportion_confint(k, n, method='beta'))
+    return pd.DataFrame(rows, index=['n', 'value', 'low', 'high']).T.rename_axis(['stress', 'of']).astype(dict(n=int))
