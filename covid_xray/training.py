@@ -59,7 +59,7 @@ def set_rng_state(state, # From `rng_state`
     random.setstate(state[0]); np.random.set_state(state[1]); torch.set_rng_state(state[2])
     if state[3]: torch.cuda.set_rng_state_all(state[3])
 
-# %% ../nbs/09_lr_finder.ipynb #a4da4b26
+# %% ../nbs/09_lr_finder.ipynb #f0d2ddbe
 @dataclass
 class RangeTest:
     "What a learning-rate range test saw, and what follows from it"
@@ -73,7 +73,8 @@ class RangeTest:
         ax = ax or plt.subplots(figsize=(6, 3))[1]
         ax.plot(self.lrs, self.losses, color='k', lw=1)
         for i,(name,lr) in enumerate(self.suggestions.items()):
-            ax.plot(lr, np.interp(lr, self.lrs, self.losses), 'os^'[i%3], color=f'C{i}', ms=8, label=f'{name} {lr:.1e}')
+            y = np.interp(lr, self.lrs, self.losses, left=np.nan) # a tenth of the best rate may lie left of the first one shown
+            ax.plot(lr, y, 'os^'[i%3], color=f'C{i}', ms=8, label=f'{name}{"/10" if name=="minimum" else ""} {lr:.1e}')
         ax.set(xscale='log', xlabel='learning rate', ylabel='training loss (smoothed)', title='Learning-rate range test'); ax.legend()
         return ax
 
