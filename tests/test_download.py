@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, one_line_error
 
-from covid_xray import sources
+import covid_xray.download as dl
 from covid_xray.core import CourseError, file_sha256
-from covid_xray.sources import COHEN, COVIDNET, KERMANY, download, read_covid_chestxray, read_covidnet_lists, read_kermany, toy_collections
+from covid_xray.download import download
+from covid_xray.sources import COHEN, COVIDNET, KERMANY, read_covid_chestxray, read_covidnet_lists, read_kermany, toy_collections
 
 NAME = 'covid-chestxray-dataset'
 
@@ -197,7 +198,7 @@ def test_kermany_in_both_layouts(server, tmp_path, toy):
     for name, body, splits in (('mendeley', mendeley, {'train': 11, 'test': 4}), ('kaggle', twice, {'train': 9, 'valid': 2, 'test': 4})):
         get(replace(KERMANY, urls=(server.put(zipped(body), path=f'/{name}'),), mb=0), tmp_path/name)
         df = read_kermany(tmp_path/name)
-        assert df.groupby('split').size().to_dict()==splits and len(sources.image_files(tmp_path/name/'kermany'))==15
+        assert df.groupby('split').size().to_dict()==splits and len(dl.image_files(tmp_path/name/'kermany'))==15
 
 
 def test_lists_are_held_to_their_known_content(server, tmp_path, toy):
@@ -323,8 +324,8 @@ def test_random_damage_never_escapes(place, good, pack, tmp_path):
         b = bytearray(body)
         for _ in range(r.choice((1, 2, 5, 20))): b[r.randrange(len(b))] = r.randrange(256)
         file.write_bytes(b[:r.randrange(len(b))] if r.random()<.2 else b)
-        if sources.is_archive(file):
-            try: assert all(right.get(k, v)==v for k, v in files_of(sources.unpack(file, out, COHEN, progress=False), '').items())
+        if dl.is_archive(file):
+            try: assert all(right.get(k, v)==v for k, v in files_of(dl.unpack(file, out, COHEN, progress=False), '').items())
             except (CourseError, OSError) as e: assert '\n' not in str(e)
         shutil.rmtree(out, ignore_errors=True)
     file.unlink()
@@ -356,7 +357,7 @@ def test_no_space_for_the_images(server, place, good, monkeypatch):
         done.append(dst.write(src.read(10)))
         if len(done)>3: no_space()
     with monkeypatch.context() as m:
-        m.setattr(sources.shutil, 'copyfileobj', copy)
+        m.setattr(dl.shutil, 'copyfileobj', copy)
         fails(c, place, 'no space left')
     assert done==[10]*4
     succeeds(c, place)
@@ -366,7 +367,7 @@ def test_no_space_for_the_images(server, place, good, monkeypatch):
 def test_no_space_for_the_record(server, place, good, monkeypatch):
     c = cohen(server.put(zipped(good)))
     with monkeypatch.context() as m:
-        m.setattr(sources, 'write_json', no_space)
+        m.setattr(dl, 'write_json', no_space)
         fails(c, place, 'no space left')
     succeeds(c, place)
 
@@ -382,7 +383,7 @@ def test_a_root_that_cannot_be_written(server, tmp_path, good, monkeypatch):
     c = cohen(server.put(zipped(good)))
     (tmp_path/'file').write_text('x')
     with pytest.raises(CourseError, match='--out or COVID_XRAY_DATA'): get(c, tmp_path/'file'/'below')
-    monkeypatch.setattr(sources.os, 'access', lambda *a: False)
+    monkeypatch.setattr(dl.os, 'access', lambda *a: False)
     with pytest.raises(CourseError, match='read-only.*--out or COVID_XRAY_DATA'): get(c, tmp_path)
     assert not server.asked and not (tmp_path/NAME).exists()
 
@@ -393,15 +394,16 @@ CHILD = '''
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from covid_xray import sources
+import covid_xray.download as dl
+from covid_xray.sources import COHEN
 url, root, die = sys.argv[1:]
 if die=='unpacking':
-    copy, n = sources.shutil.copyfileobj, []
+    copy, n = dl.shutil.copyfileobj, []
     def dying(src, dst, *a):
         copy(src, dst, *a); dst.flush(); n.append(1)
         if len(n)==3: print('now', flush=True); input()
-    sources.shutil.copyfileobj = dying
-sources.download(replace(sources.COHEN, urls=(url,), mb=0), Path(root), progress=False)
+    dl.shutil.copyfileobj = dying
+dl.download(replace(COHEN, urls=(url,), mb=0), Path(root), progress=False)
 '''
 
 
@@ -494,29 +496,29 @@ def test_kaggle(monkeypatch, tmp_path, toy):
 
 def test_command_help_and_errors(command, tmp_path):
     script = tmp_path/'covid_xray_download.py'
-    script.write_text('from covid_xray.sources import covid_xray_download\ncovid_xray_download()\n')
+    script.write_text('from covid_xray.download import covid_xray_download\ncovid_xray_download()\n')
     p = command('python', script, '--help')
     assert p.returncode==0 and 'usage' in p.stdout and '--out' in p.stdout
     line = one_line_error(command('python', script, 'covid-net-list', '--out', tmp_path/'d'))
     assert "did you mean 'covid-net-lists'" in line and not (tmp_path/'d').exists()
     p = command('python', script, '--out', tmp_path/'d')
     assert p.returncode==0 and not (tmp_path/'d').exists(), 'without a name it only describes'
-    for c in sources.COLLECTIONS.values(): assert c.name in p.stdout and c.licence in p.stdout and c.citation in p.stdout
+    for c in dl.COLLECTIONS.values(): assert c.name in p.stdout and c.licence in p.stdout and c.citation in p.stdout
 
 
 def test_command_says_size_and_licence_before_the_first_byte(server, tmp_path, good, monkeypatch, capsys):
     said = []
-    monkeypatch.setattr(sources, 'fetch', lambda *a, f=sources.fetch: said.append(capsys.readouterr().out) or f(*a))
-    monkeypatch.setitem(sources.COLLECTIONS, NAME, cohen(server.put(zipped(good))))
-    sources.covid_xray_download([NAME], out=str(tmp_path))
+    monkeypatch.setattr(dl, 'fetch', lambda *a, f=dl.fetch: said.append(capsys.readouterr().out) or f(*a))
+    monkeypatch.setitem(dl.COLLECTIONS, NAME, cohen(server.put(zipped(good))))
+    dl.covid_xray_download([NAME], out=str(tmp_path))
     assert 'size     less than 1 MB' in said[0] and COHEN.licence in said[0]
     assert f'{NAME} is now in' in capsys.readouterr().out
-    sources.covid_xray_download([NAME], out=str(tmp_path))
+    dl.covid_xray_download([NAME], out=str(tmp_path))
     assert f'{NAME} is already in' in capsys.readouterr().out and len(server.asked)==1
 
 
 def test_every_collection_is_described_wholly():
-    for c in sources.COLLECTIONS.values():
+    for c in dl.COLLECTIONS.values():
         assert c.home.startswith('https://') and c.licence and c.citation and c.mb>0 and c.urls and c.needs, c.name
         assert all(u.startswith('https://') for u in c.urls) and (not c.commit or all(c.commit in u for u in c.urls))
         assert len(c.commit) in (0, 40) and len(c.sha256) in (0, 64)

@@ -53,3 +53,38 @@ def test_every_covid_image_and_a_sample_of_the_others_can_be_read(covidx):
     rows = pd.concat([covidx.manifest.query('label=="covid"'), covidx.manifest.sample(100, random_state=0)])
     images, ok, errors = read_files([covidx.root/p for p in rows.path], 64)
     assert not errors and images.shape==(len(rows), 64, 64) and images.reshape(len(rows), -1).std(axis=1).min()>5
+
+
+def test_covidx_by_rule_is_the_published_lists_but_for_one_known_image(real_data):
+    from covid_xray.covidx import KNOWN, compare_covidx, crossing, with_patients
+    c = compare_covidx(real_data)
+    assert len(c)==5941 and c[c.cause!=''].filename.tolist()==list(KNOWN)
+    w = with_patients(real_data)
+    assert len(crossing(w, 'patient'))==264 and crossing(w, 'patient_id')==[]
+
+
+def test_kermany_holds_30_groups_of_identical_files_and_none_cross(real_data, tmp_path):
+    m = load_data('kermany', Settings(real_data, tmp_path)).manifest
+    same = m[m.sha256.duplicated(keep=False)].groupby('sha256')
+    assert (len(same), int((same.size()-1).sum()))==(30, 32)
+    assert (same.split.nunique()==1).all() and (same.label.nunique()==1).all()
+
+
+def test_wrong_labels_of_figure1_are_found(real_data, tmp_path):
+    from covid_xray.audit import find_duplicates
+    if not (real_data/'Figure1-COVID-chestxray-dataset').is_dir(): pytest.skip('the Figure 1 collection is not there')
+    settings = Settings(real_data, tmp_path)
+    d = find_duplicates(load_data('kermany+covid-chestxray-dataset+Figure1-COVID-chestxray-dataset', settings), settings)
+    twins = {i.split('/')[-1].split('.')[0]: set(d[d.group==g].image_id)-{i} for i, g in zip(d.image_id, d.group) if i.startswith('Figure1')}
+    assert any('person1004_virus_1686' in t for t in twins['COVID-00020']), twins
+    assert set(d[d.image_id.str.contains('COVID-00020|person1004_virus_1686')].label)=={'covid', 'viral'}, 'the copies disagree about the disease'
+
+
+def test_datasheet_names_the_confound(covidx, tmp_path):
+    import mlcroissant as mlc
+    from covid_xray.datasheet import known_confounds, write_datasheet
+    assert any(s.startswith('covid comes from covid-chestxray-dataset') for s in known_confounds(covidx))
+    _, js, _ = write_datasheet(covidx, tmp_path/'covidx_v1.csv')
+    described = mlc.Dataset(jsonld=js)
+    assert not described.metadata.ctx.issues.errors and not described.metadata.ctx.issues.warnings
+    assert sum(1 for _ in described.records('images'))==5941
