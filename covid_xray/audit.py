@@ -250,15 +250,16 @@ def audit(data, settings=None, # A `DataSet`
     return dict(data=data.name, n=len(m), manifest_sha256=data.sha256, duplicates={k: int(v) for k,v in duplicate_table(find_duplicates(data, settings)).items()},
                 accuracy=acc, shift=plain(shift_probe(data, X)), blind=plain(blind_probes(data, settings)))
 
-# %% ../nbs/18_audit.ipynb #5120a661
+# %% ../nbs/18_audit.ipynb #0f1dc540
 @call_parse
 def covid_xray_audit(
-    data:str='phantom', # phantom, covidx_v1, kermany, or the path of a folder or manifest
+    data:str='phantom', # phantom, covidx_v1, kermany, collections joined by +, or the path of a folder or manifest
     out:str=None,       # Also write the figures to this .json
     seeds:int=10,       # Splits of each kind for the price of the leak
 ):
     "Duplicates, the price of a leak and of a shift, and what a data set tells without a lung"
     with one_line_errors():
+        if out and Path(out).suffix!='.json': raise CourseError(f'{out} is no name for the figures: let it end in .json')
         if out: check_out(out)
         report = audit(load_data(data), seeds=seeds)
         print(pd.Series(report['duplicates']).to_string())

@@ -4,43 +4,44 @@
 
 # %% auto #0
 __all__ = ['FINDINGS', 'TEST_PATIENTS', 'LAST_PATIENT', 'KNOWN', 'PAPER_PATIENTS', 'sieve', 'sieve_steps', 'covidx_by_rule',
-           'cause', 'compare_covidx', 'patient_counts', 'with_patients', 'explain_covidx', 'covid_xray_curate']
+           'cause', 'compare_covidx', 'patient_counts', 'with_patients', 'explain_covidx', 'check_manifest_out',
+           'covid_xray_curate']
 
-# %% ../nbs/04b_covidx.ipynb #dfba0441
+# %% ../nbs/04b_covidx.ipynb #c717426b
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse
-from .core import VOCABS, CourseError, get_settings, one_line_errors
-from .curation import check_out, load_data, write_manifest, write_quarantine
+from .core import VOCABS, CourseError, one_line_errors
+from .curation import check_out, check_quarantine, load_data, write_manifest, write_quarantine
 from .datasheet import write_datasheet
-from .sources import collection_dir, image_files, read_covidnet_lists, read_kermany, read_metadata
+from .sources import collection_dir, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany, read_metadata
 from .splits import crossing
 
-# %% ../nbs/04b_covidx.ipynb #550ba3c5
+# %% ../nbs/04b_covidx.ipynb #e1749a3a
 FINDINGS = {'COVID-19': 'covid', 'SARS': 'viral', 'MERS': 'viral', 'Streptococcus': 'bacterial'} # as in COVID-Net's notebook
 TEST_PATIENTS = (8, 31, 36, 42, 19, 20) # which its output names: one viral, one bacterial, four covid
-LAST_PATIENT = 74                       # of covid-chestxray-dataset when the lists were made, as far as the lists show
+LAST_PATIENT = 73                       # the highest patient number of covid-chestxray-dataset in the lists: this one is fitted to them, not stated anywhere
 
-# %% ../nbs/04b_covidx.ipynb #7165c2cb
+# %% ../nbs/04b_covidx.ipynb #a20e0414
 def sieve(root,                     # The data root
           last:int=LAST_PATIENT,    # The last patient number that counts
          )->pd.DataFrame: # filename, patient (number), label, split, out ('' or why it is left out); one row a row of metadata.csv
     "Every row of covid-chestxray-dataset, and the first condition of COVID-Net's rule that it fails"
     top = collection_dir('covid-chestxray-dataset', root)
     md = read_metadata(top, ['patientid', 'filename', 'finding', 'view', 'modality']).drop_duplicates('filename').reset_index(drop=True)
-    number = pd.to_numeric(md.patientid, errors='coerce')
+    number = pd.to_numeric(md.patientid, errors='coerce').where(lambda n: n%1==0)
     fails = {'no file': ~md.filename.isin({p.name for p in image_files(top/'images')}), 'no radiograph but CT': md.modality!='X-ray',
              'lateral view': md['view']=='L', 'AP view, or another': md['view']!='PA', 'another finding': ~md.finding.isin(FINDINGS),
-             'came after the lists': ~(number<=last)}
+             'no patient number': number.isna(), 'came after the lists': number>last}
     out = np.select(list(fails.values()), list(fails), '')
     return pd.DataFrame(dict(filename=md.filename, patient=number.astype('Int64'), label=md.finding.map(FINDINGS), out=out,
                              split=np.where(number.isin(TEST_PATIENTS), 'test', 'train')))
 
-# %% ../nbs/04b_covidx.ipynb #b27bff51
+# %% ../nbs/04b_covidx.ipynb #8828b7cb
 def sieve_steps(s, # From `sieve`
                )->pd.DataFrame: # A row a step: images that went, images left
     "What each condition costs"
-    order = ['no file', 'no radiograph but CT', 'lateral view', 'AP view, or another', 'another finding', 'came after the lists']
+    order = ['no file', 'no radiograph but CT', 'lateral view', 'AP view, or another', 'another finding', 'no patient number', 'came after the lists']
     went = s.out.value_counts().reindex(order, fill_value=0).rename_axis(None).to_frame('went')
     return went.assign(left=len(s)-went.went.cumsum())
 
@@ -52,7 +53,7 @@ def covidx_by_rule(root, # The data root
     k = pd.DataFrame(dict(filename=[Path(p).name for p in k.path], label=k.finding, split=k.split.replace('valid', 'train')))
     return pd.concat([sieve(root).query('out==""')[['filename', 'label', 'split']], k], ignore_index=True)
 
-# %% ../nbs/04b_covidx.ipynb #1d91619c
+# %% ../nbs/04b_covidx.ipynb #6cbdfd94
 KNOWN = {'kjr-21-e25-g001-l-a.jpg': 'the lists call its patient 62, today\'s table 76: number 62 had been given twice, and was corrected on 20 March 2020 (issue 36 of the collection)'}
 
 def cause(row, # Of the joined table
@@ -60,7 +61,8 @@ def cause(row, # Of the joined table
          )->str:
     "Why rule and list differ on one image; '' if they do not"
     if row.at_hand=='right_only':
-        return KNOWN.get(row.filename) or (f'in the lists, but not by the rule: {why}' if (why := out.get(row.filename)) else 'in the lists, but in no collection here')
+        why = out.get(row.filename, 'it is in no collection here')
+        return KNOWN[row.filename] if row.filename in KNOWN and why=='came after the lists' else f'in the lists, but not by the rule: {why}'
     if row.at_hand=='left_only': return 'by the rule, but not in the lists'
     return ', '.join(f'{c} {row[c]} by the rule, {row[f"{c}_lists"]} in the lists' for c in ('label', 'split') if row[c]!=row[f'{c}_lists'])
 
@@ -82,27 +84,37 @@ def patient_counts(root, # The data root
     g = lists.groupby('label')
     return pd.DataFrame(dict(images=g.size(), paper=pd.Series(PAPER_PATIENTS), lists=g.patient.nunique(), series=g.patient_id.nunique())).loc[list(VOCABS['covidx'])]
 
-# %% ../nbs/04b_covidx.ipynb #c07c4ab0
+# %% ../nbs/04b_covidx.ipynb #89cfb76f
 def with_patients(root, # The data root
                  )->pd.DataFrame: # `read_covidnet_lists`, and patient_id
     "The lists, with our patient ids beside theirs"
-    ds = load_data('covidx_v1', get_settings(data=root)).manifest
-    return read_covidnet_lists(root).merge(ds.assign(filename=ds.image_id.str.split('/').str[-1])[['filename', 'patient_id']], on='filename')
+    have = pd.concat([read_kermany(root), read_covid_chestxray(root)])
+    return read_covidnet_lists(root).merge(have.assign(filename=have.image_id.str.split('/').str[-1])[['filename', 'patient_id']], on='filename')
 
-# %% ../nbs/04b_covidx.ipynb #35fb294a
+# %% ../nbs/04b_covidx.ipynb #7454059f
 def explain_covidx(root, # The data root
                   )->str: # To be printed
     "COVIDx v1 by rule against the published lists: the sieve, every difference with its cause, patients three ways"
     s,c,w = sieve(root),compare_covidx(root),with_patients(root)
-    odd = c[c.cause!='']
+    odd, mixed = c[c.cause!=''], ~c.filename.isin([Path(p).name for p in read_kermany(root).path])
     return '\n\n'.join([
         f'covid-chestxray-dataset: {len(s)} rows of metadata.csv, {(s.out=="").sum()} belong\n{sieve_steps(s).to_string()}',
         f'by rule and by list: {(c.cause=="").sum()} of {len(c)} images are the same in name, label and split, {len(odd)} {"differs" if len(odd)==1 else "differ"}'
+        + f';\nof the {mixed.sum()} that are not Kermany\'s {(mixed & (c.cause=="")).sum()} are the same'
         + ''.join(f'\n  {r.filename}: {r.cause}' for r in odd.itertuples()),
         f'patients of each class: in the paper, as numbers in the lists, by series and number\n{patient_counts(root).to_string()}',
         f'on both sides: {len(crossing(w, "patient"))} patient numbers of the lists, {len(crossing(w, "patient_id"))} patients by series and number'])
 
-# %% ../nbs/04b_covidx.ipynb #51271e5e
+# %% ../nbs/04b_covidx.ipynb #495d2117
+def check_manifest_out(path): # What --out names
+    "A manifest ends in .csv, and is written over nothing but a manifest; else `CourseError`"
+    path = Path(path).expanduser()
+    if path.suffix!='.csv' or path.name=='quarantine.csv': raise CourseError(f'{path} is no name for a manifest: let it end in .csv (and quarantine.csv is taken)')
+    check_out(path)
+    if path.is_file() and path.stat().st_size and not path.read_bytes()[:9]==b'image_id,': raise CourseError(f'{path} is there and is not a manifest: choose another file with --out')
+    check_quarantine(path.parent)
+
+# %% ../nbs/04b_covidx.ipynb #2efebc81
 @call_parse
 def covid_xray_curate(
     data:str='phantom', # phantom, covidx_v1, kermany, collections joined by +, a folder with one sub-folder a class, or a manifest .csv
@@ -114,11 +126,11 @@ def covid_xray_curate(
     with one_line_errors():
         if explain and data!='covidx_v1': raise CourseError('only covidx_v1 has published lists to compare with: leave out --explain, or choose --data covidx_v1')
         if datasheet and not out: raise CourseError('a datasheet is written beside the manifest: name that with --out')
-        if out: check_out(out)
+        if out is not None: check_manifest_out(out)
         d = load_data(data, bad=(bad := []))
         print(f'{d}\n\n{d.counts().to_string()}\n\nmanifest sha256 {d.sha256}')
         if explain: print(f'\n{explain_covidx(d.root)}')
-        if bad: print(f'{len(bad)} files cannot be read and are left out, first {bad[0]["path"]} ({bad[0]["reason"]}){"" if out else "; --out lists them all"}')
+        if bad: print(f'left out, because unreadable: {len(bad)} file{"s"*(len(bad)!=1)}, first {bad[0]["path"]} ({bad[0]["reason"]}){"" if out else "; --out lists them all"}')
         if out:
             files = write_datasheet(d, Path(out).expanduser()) if datasheet else [write_manifest(d, Path(out).expanduser())]
             print(f'written to {", ".join(map(str, files))}')

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MANIFEST_COLUMNS', 'SPLITS', 'REQUIRED', 'LABEL_OF', 'OWN_COLUMNS', 'DATASETS', 'check_columns', 'check_ages',
-           'check_manifest', 'tidy', 'DataSet', 'covidx_v1', 'dicom_size', 'decoded_size', 'try_file', 'readable',
-           'kermany', 'mixture', 'cut_test', 'phantom', 'own_metadata', 'folder_rows', 'folder_manifest', 'own_vocab',
+           'check_manifest', 'tidy', 'DataSet', 'dicom_size', 'decoded_size', 'try_file', 'readable', 'covidx_v1',
+           'kermany', 'cut_test', 'phantom', 'mixture', 'own_metadata', 'folder_rows', 'folder_manifest', 'own_vocab',
            'write_manifest', 'manifest_vocab', 'read_manifest', 'find_root', 'load_manifest', 'load_data',
-           'plot_samples', 'plot_counts', 'check_out', 'write_quarantine']
+           'plot_samples', 'plot_counts', 'check_out', 'check_quarantine', 'write_quarantine']
 
 # %% ../nbs/03_curation.ipynb #7d36cb50
 import hashlib, os, sys, tempfile, warnings
@@ -44,12 +44,13 @@ def check_ages(df): # A table with `image_id` and `age`, still as text perhaps
     bad = df[df.age.notna() & ~pd.to_numeric(df.age, errors='coerce').between(0, 130)]
     if len(bad): raise CourseError(f'age {bad.age.iloc[0]!r} of {bad.image_id.iloc[0]} ({len(bad)} rows) is not a number of years: correct the column age')
 
-# %% ../nbs/03_curation.ipynb #6bfc4398
+# %% ../nbs/03_curation.ipynb #3b6c6e24
 def check_manifest(df:pd.DataFrame, # One row an image
                    vocab,           # The classes that `label` may name
                   )->pd.DataFrame:  # The same table; whatever is wrong: `CourseError` naming column, value and remedy
     "A manifest is checked at the door, never later"
     check_columns(df)
+    check_ages(df)
     if bar := [c for c in vocab if '|' in str(c)]: raise CourseError(f'the class name {bar[0]!r} contains "|", which separates classes in a manifest: rename it')
     for c,allowed in dict(label=vocab, split=SPLITS).items():
         if (bad := df[~df[c].isin(allowed)]).size: raise CourseError(
@@ -111,20 +112,6 @@ def sha256(self:DataSet)->str:
     text = tidy(self.manifest)[MANIFEST_COLUMNS].sort_values('image_id').to_csv(index=False, lineterminator='\n')
     return hashlib.sha256(text.encode()).hexdigest()
 
-# %% ../nbs/03_curation.ipynb #27872c47
-def covidx_v1(settings, # The course's folders
-             )->DataSet: # 5941 radiographs in normal, bacterial, viral, covid; nothing missing, nothing added
-    "COVID-ResNet's data set: COVID-Net's lists, joined to Kermany's and Cohen's files by name"
-    root = settings.data
-    lists = read_covidnet_lists(root)
-    have = pd.concat([d.drop(columns=['label', 'split']) for d in (read_kermany(root), read_covid_chestxray(root))])
-    df = lists.merge(have.assign(filename=have.image_id.str.split('/').str[-1]).drop_duplicates('filename'), on='filename', how='left')
-    if (gone := df.filename[df.path.isna()]).size: raise CourseError(
-        f'{len(gone)} of the {len(df)} files in the split lists are in no collection below {root}, for instance '
-        f'{", ".join(gone[:3])}: complete kermany and covid-chestxray-dataset, or use the lists of COVID-Net commit f758411')
-    df = df.drop(columns=['filename', 'patient'])
-    return DataSet('covidx_v1', tidy(add_facts(df, root)), root, VOCABS['covidx'])
-
 # %% ../nbs/03_curation.ipynb #71070baf
 def dicom_size(path)->tuple: # A DICOM file
     "Columns and rows by its tags, no other tag being kept; without pixels: `CourseError`"
@@ -161,9 +148,10 @@ def try_file(path, # A file
         if dicom: return dict(reason=f'a damaged DICOM file ({e if isinstance(e, CourseError) else type(e).__name__})')
         return dict(reason='not an image that we know' if 'identify' in str(e) else str(e) or type(e).__name__)
 
-# %% ../nbs/03_curation.ipynb #deed4280
+# %% ../nbs/03_curation.ipynb #009e103b
 def readable(df, root,       # Rows with a `path` each; what the paths are relative to
              bad:list=None,  # Takes dicts of path and reason, one a file that cannot be read; None: the first is a `CourseError`
+             remedy:str='get it again, or take it out; covid_xray_curate --out lists such files', # What the user should do
             )->pd.DataFrame: # The other rows, with width, height and sha256
     "Facts of the files that can be decoded"
     from tqdm import tqdm
@@ -176,9 +164,23 @@ def readable(df, root,       # Rows with a `path` each; what the paths are relat
     wrong = facts.reason.notna()
     lost = [dict(path=p, reason=r) for p,r in zip(df.path[wrong], facts.reason[wrong])]
     if lost and (bad is None or wrong.all()): raise CourseError(
-        f'{Path(root)/lost[0]["path"]} cannot be read ({lost[0]["reason"]}{f"; {len(lost)-1} more of {len(df)} cannot" if lost[1:] else ""}): get it again, or take it out; covid_xray_curate --out lists such files')
+        f'{Path(root)/lost[0]["path"]} cannot be read ({lost[0]["reason"]}{f"; {len(lost)-1} more of {len(df)} cannot" if lost[1:] else ""}): {remedy}')
     if lost: bad += lost
     return df[~wrong].assign(**facts[~wrong].drop(columns='reason').astype(dict(width=int, height=int)))
+
+# %% ../nbs/03_curation.ipynb #3b385810
+def covidx_v1(settings, # The course's folders
+             )->DataSet: # 5941 radiographs in normal, bacterial, viral, covid; nothing missing, nothing added
+    "COVID-ResNet's data set: COVID-Net's lists, joined to Kermany's and Cohen's files by name"
+    root = settings.data
+    lists = read_covidnet_lists(root)
+    have = pd.concat([d.drop(columns=['label', 'split']) for d in (read_kermany(root), read_covid_chestxray(root))])
+    df = lists.merge(have.assign(filename=have.image_id.str.split('/').str[-1]).drop_duplicates('filename'), on='filename', how='left')
+    if (gone := df.filename[df.path.isna()]).size: raise CourseError(
+        f'{len(gone)} of the {len(df)} files in the split lists are in no collection below {root}, for instance '
+        f'{", ".join(gone[:3])}: complete kermany and covid-chestxray-dataset, or use the lists of COVID-Net commit f758411')
+    df = df.drop(columns=['filename', 'patient'])
+    return DataSet('covidx_v1', tidy(readable(df, root, remedy='get it again')), root, VOCABS['covidx']) # no image may lack
 
 # %% ../nbs/03_curation.ipynb #460382f9
 def kermany(settings, # The course's folders
@@ -187,28 +189,13 @@ def kermany(settings, # The course's folders
     "Deep Covid's data set: Kermany's collection as it lies in its folders"
     return DataSet('kermany', tidy(readable(read_kermany(settings.data), settings.data, bad)), settings.data, VOCABS['kermany'])
 
-# %% ../nbs/03_curation.ipynb #dd80418a
-LABEL_OF = {'normal': 'normal', 'no finding': 'normal', 'covid-19': 'covid', 'covid-19, ards': 'covid', 'viral': 'viral', 'sars': 'viral', 'mers': 'viral',
-            'bacterial': 'bacterial', **dict.fromkeys(('streptococcus', 'klebsiella', 'legionella', 'e.coli', 'chlamydophila'), 'bacterial')} # finding → label
-
-def mixture(settings, names, # The course's folders; names of collections
-            bad:list=None,   # As in `readable`
-           )->DataSet:       # normal, bacterial, viral, covid; extra column `finding`
-    "One manifest from several collections, labelled by their own findings"
-    df = pd.concat([choose(n, READERS, 'collection')(settings.data) for n in names], ignore_index=True)
-    df['label'] = df.finding.str.lower().map(LABEL_OF)
-    out = df.label.isna() | ~df.get('modality', pd.Series('X-ray', df.index)).fillna('X-ray').eq('X-ray')
-    if out.any(): print(f'{out.sum()} of {len(df)} images are left out: CT, or a finding that is none of {", ".join(VOCABS["covidx"])} '
-                        f'({", ".join(f"{k} {n}" for k,n in df[out].finding.fillna("none stated").value_counts().items())})', file=sys.stderr)
-    df = df[~out].assign(split=df.split.fillna('train')).drop(columns=['modality', 'offset'], errors='ignore')
-    return DataSet('+'.join(names), tidy(readable(df, settings.data, bad)), settings.data, VOCABS['covidx'])
-
-# %% ../nbs/03_curation.ipynb #1158c2ca
+# %% ../nbs/03_curation.ipynb #dde86820
 def cut_test(df,            # Rows with patient_id and label
              frac:float=.2, # Share of each class's patients
              seed:int=0,    # Decides which
             )->np.ndarray:  # `test` or `train` for each row
     "Put a share of each class's patients (by their first label) aside for the test"
+    if not 0<=frac<1: raise CourseError(f'frac={frac} is not a share of the patients: choose for instance 0.2')
     rng,who = np.random.default_rng(seed),df.drop_duplicates('patient_id')
     test = []
     for _,ps in who.groupby('label').patient_id:
@@ -230,6 +217,26 @@ def phantom(settings,           # The course's folders; the phantoms are drawn b
                    patient_id='phantom-'+df.patient_id.astype(str)).drop(columns='image')
     return DataSet('phantom', tidy(add_facts(df.assign(split=cut_test(df, seed=seed)), root)), root, VOCABS['covidx'])
 
+# %% ../nbs/03_curation.ipynb #d7ac69b9
+LABEL_OF = {'normal': 'normal', 'no finding': 'normal', 'covid-19': 'covid', 'covid-19, ards': 'covid', 'viral': 'viral', 'sars': 'viral', 'mers': 'viral',
+            'bacterial': 'bacterial', **dict.fromkeys(('streptococcus', 'klebsiella', 'legionella', 'e.coli', 'chlamydophila'), 'bacterial')} # finding → label
+
+def mixture(settings, names, # The course's folders; names of collections
+            bad:list=None,   # As in `readable`
+           )->DataSet:       # normal, bacterial, viral, covid; extra column `finding`
+    "One manifest from several collections, labelled by their own findings"
+    if not names or len(set(names))<len(names): raise CourseError(f'{"+".join(names)!r} is no mixture: name collections, each once, with + between them')
+    readers = [choose(n, READERS, 'collection') for n in names]
+    df = pd.concat([read(settings.data) for read in readers], ignore_index=True)
+    df['label'] = df.finding.str.lower().map(LABEL_OF)
+    out = df.label.isna() | ~df.get('modality', pd.Series('X-ray', df.index)).fillna('X-ray').eq('X-ray')
+    if out.any(): print(f'{out.sum()} of {len(df)} images are left out: CT, or a finding that is none of {", ".join(VOCABS["covidx"])} '
+                        f'({", ".join(f"{k} {n}" for k,n in df[out].finding.fillna("none stated").value_counts().items())})', file=sys.stderr)
+    df = df[~out].drop(columns=['modality', 'offset'], errors='ignore')
+    new = df.split.isna()
+    df.loc[new, 'split'] = cut_test(df[new])
+    return DataSet('+'.join(names), tidy(readable(df, settings.data, bad)), settings.data, VOCABS['covidx'])
+
 # %% ../nbs/03_curation.ipynb #1652ae82
 OWN_COLUMNS = ('path', 'patient_id', 'view', 'age', 'sex', 'license')
 
@@ -248,18 +255,19 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
     if extra := [c for c in df if c not in OWN_COLUMNS]: print(f'{f.name}: not used: {", ".join(extra)} (known columns: {", ".join(OWN_COLUMNS)})', file=sys.stderr)
     return df.set_index('path')[[c for c in df if c in OWN_COLUMNS[1:]]]
 
-# %% ../nbs/03_curation.ipynb #3ced575e
+# %% ../nbs/03_curation.ipynb #6fee1ff7
 def folder_rows(folder, # The user's folder
                )->pd.DataFrame: # Manifest rows without facts; `split` missing if the folder has no split folders
     "Rows of a folder with one sub-folder a class, perhaps below train, valid (or val) and test"
     folder = Path(folder).absolute()
+    source = f'own-{folder.name}' if folder.name in (*READERS, 'phantom') else folder.name # nobody else's licence
     names = {d.name: {'val': 'valid'}.get(d.name, d.name) for d in folder.iterdir() if d.is_dir()}
     halves = [(folder/n, s) for n,s in names.items() if s in SPLITS] or [(folder, None)]
     rows = []
     for top,s in halves:
         for p in (p for p in image_files(top) if p.parent!=top):
             rel = p.relative_to(folder).as_posix()
-            rows.append(dict.fromkeys(SOURCE_COLUMNS) | dict(image_id=f'{folder.name}/{rel}', path=rel, source=folder.name,
+            rows.append(dict.fromkeys(SOURCE_COLUMNS) | dict(image_id=f'{source}/{rel}', path=rel, source=source,
                                                              label=p.relative_to(top).parts[0].lower(), patient_id=rel, split=s))
     beside = sorted({p.relative_to(folder).as_posix() for p in image_files(folder)}-{r['path'] for r in rows})
     if rows and beside: raise CourseError(f'{len(beside)} images of {folder} lie in no class folder'
@@ -306,7 +314,7 @@ def manifest_vocab(df, # A manifest, perhaps with a column `vocab`
     if 'vocab' in df and df.vocab.notna().any(): return tuple(df.vocab.dropna().iloc[0].split('|'))
     return max(VOCABS.values(), key=lambda v: len(set(v) & set(df.label)))
 
-# %% ../nbs/03_curation.ipynb #5d4fefb8
+# %% ../nbs/03_curation.ipynb #1ab72952
 def read_manifest(path, # A .csv with at least `MANIFEST_COLUMNS`
                  )->pd.DataFrame: # What is wrong with the table: `CourseError`
     "Read a manifest and check it; without a column `vocab` its labels must be those of one of the course's vocabularies"
@@ -316,7 +324,8 @@ def read_manifest(path, # A .csv with at least `MANIFEST_COLUMNS`
         check_ages(df)
         return tidy(check_manifest(df, manifest_vocab(df)).assign(age=df.age.map(float)))
     except CourseError as e: raise CourseError(f'{path}: {e}') from None
-    except (ValueError, OSError) as e: raise CourseError(f'{path} cannot be read as a table ({str(e).strip()}): save it as comma-separated UTF-8') from None
+    except FileNotFoundError: raise CourseError(f'there is no manifest {path}: write one with covid_xray_curate --out') from None
+    except (ValueError, OSError) as e: raise CourseError(f'{path} cannot be read as a table ({" ".join(str(e).split())[:200]}): save it as comma-separated UTF-8') from None
 
 # %% ../nbs/03_curation.ipynb #e55455a8
 def find_root(df,       # A manifest
@@ -345,7 +354,7 @@ def load_manifest(path,     # A .csv as `write_manifest` writes it
 # %% ../nbs/03_curation.ipynb #bc5c2a13
 DATASETS = {'phantom': phantom, 'covidx_v1': covidx_v1, 'kermany': kermany}
 
-# %% ../nbs/03_curation.ipynb #2e8e8eba
+# %% ../nbs/03_curation.ipynb #9ec3d54a
 def load_data(name,          # phantom, covidx_v1, kermany, collections joined by +, a folder of class sub-folders, or a manifest .csv
               settings=None, # The course's folders; `get_settings()` if not given
               bad:list=None, # Takes the files that cannot be read, as in `readable`; None: they are an error, as in phantom and covidx_v1 always
@@ -356,12 +365,12 @@ def load_data(name,          # phantom, covidx_v1, kermany, collections joined b
     if name=='phantom': return phantom(settings, **phantom_kwargs)
     if name=='kermany': return kermany(settings, bad)
     if name in DATASETS: return DATASETS[name](settings)
-    if '+' in str(name) and not p.exists(): return mixture(settings, str(name).split('+'), bad)
+    if ('+' in str(name) or name in READERS) and not p.exists(): return mixture(settings, str(name).split('+'), bad)
     if p.is_dir():
         df = folder_manifest(p, bad=bad)
         return DataSet(p.absolute().name, df, p.absolute(), own_vocab(df.label))
     if p.is_file(): return load_manifest(p, settings, bad)
-    choose(str(name), [*DATASETS, 'the path of a folder with one sub-folder a class', 'the path of a manifest .csv'], 'data set')
+    choose(str(name), [*DATASETS, 'collections joined by +', 'the path of a folder with one sub-folder a class', 'the path of a manifest .csv'], 'data set')
 
 # %% ../nbs/03_curation.ipynb #4375ec87
 def plot_samples(data,       # A `DataSet`
@@ -400,7 +409,7 @@ def plot_counts(data,               # A `DataSet`
     ax.margins(y=.12); sns.move_legend(ax, 'upper left', bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../nbs/03_curation.ipynb #d05549cb
+# %% ../nbs/03_curation.ipynb #c7253485
 def check_out(path,           # A file to be written later
               option='--out', # What the user named it with
              ):
@@ -409,15 +418,23 @@ def check_out(path,           # A file to be written later
     near = next(p for p in path.parents if p.exists())
     try:
         if path.is_dir(): raise OSError(0, 'it is a folder')
+        if path.exists() and not path.is_file(): raise OSError(0, 'it is not an ordinary file')
         with tempfile.TemporaryFile(dir=near): pass
     except OSError as e: raise CourseError(f'cannot write {path} ({e.strerror}): choose another file with {option}') from None
 
-# %% ../nbs/03_curation.ipynb #611860b6
+# %% ../nbs/03_curation.ipynb #8c7e14a9
+def check_quarantine(folder): # Where a manifest is to be written
+    "A quarantine.csv that is not ours is never touched: `CourseError`"
+    f = Path(folder).expanduser()/'quarantine.csv'
+    if f.is_file() and f.read_bytes()[:11]!=b'path,reason': raise CourseError(f'{f} is not a list of ours, and would be overwritten: move it, or choose another folder with --out')
+
+# %% ../nbs/03_curation.ipynb #ec9cf549
 def write_quarantine(bad:list, # Dicts of path and reason
                      folder,   # Of the manifest
                     )->Path:   # quarantine.csv; None if nothing is wrong
     "List the unreadable files beside the manifest; an older list never stays"
     f = Path(folder)/'quarantine.csv'
+    check_quarantine(folder)
     if bad or f.exists():
         with atomic_path(f) as tmp: pd.DataFrame(bad, columns=['path', 'reason']).to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
     return f if bad else None

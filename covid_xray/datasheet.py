@@ -5,37 +5,40 @@
 # %% auto #0
 __all__ = ['USES', 'COLUMNS', 'class_facts', 'known_confounds', 'licences', 'where', 'datasheet', 'croissant', 'write_datasheet']
 
-# %% ../nbs/03b_datasheet.ipynb #7417b155
-import datetime
+# %% ../nbs/03b_datasheet.ipynb #8ae6a077
+import datetime, re
 from pathlib import Path
-import pandas as pd
+import numpy as np, pandas as pd
 from .core import atomic_path, file_sha256, write_json
-from .curation import SPLITS, write_manifest
+from .curation import check_out, write_manifest
 from .sources import COLLECTIONS
 
-# %% ../nbs/03b_datasheet.ipynb #053ed169
+# %% ../nbs/03b_datasheet.ipynb #7858f1c6
 def class_facts(data, # A `DataSet`
-               )->pd.DataFrame: # Index: class; images, images a patient, share of images whose age is stated (%), its median (years), median width (pixels), then the share of each source (%)
+               )->pd.DataFrame: # Index: class; images, images a patient, share of images whose age is stated (%), its median (years; missing if most are), median width (pixels), then the share of each source (%)
     "What goes together with a class: whatever differs here, a network may learn instead of the disease"
     m = data.manifest
     g = m.groupby('label')
+    stated = g.age.count()/g.size()*100
     facts = pd.DataFrame({'images': g.size(), 'images a patient': g.size()/g.patient_id.nunique(),
-                          '% age stated': g.age.count()/g.size()*100, 'median age': g.age.median(), 'median width': g.width.median()})
+                          '% age stated': stated, 'median age': g.age.median().where(stated>=50), 'median width': g.width.median()})
     share = pd.crosstab(m.label, m.source.fillna('unknown'), normalize='index').mul(100).round(1)
     return facts.round(1).join(share.add_prefix('% from ')).reindex(data.vocab)
 
-# %% ../nbs/03b_datasheet.ipynb #22f331ef
+# %% ../nbs/03b_datasheet.ipynb #2a76eed5
 def known_confounds(data, # A `DataSet`
                    )->list: # Sentences; empty if the manifest shows none
     "What goes together with a class so closely that it can stand for it"
-    f = class_facts(data)
-    apart = [(c, k.removeprefix('% from ')) for k in f.filter(like='% from ') for c in f.index if f[k][c]>=95 and f[k].drop(c).max()<=5]
-    out = [f'{c} comes from {s}, and hardly anything else does: class and collection are one' for c,s in apart]
+    f, out = class_facts(data), []
+    share = f.filter(like='% from ').rename(columns=lambda k: k.removeprefix('% from '))
+    for c in f.index:
+        shared = np.minimum(share.drop(c).max(), share.loc[c]).sum() # how much of it comes from where others come from, too
+        if shared<=5: out.append(f'{c} comes from {" and ".join(share.columns[share.loc[c]>5])}, and hardly anything else does: class and collection are one')
     known = f['% age stated']
     if known.max()-known.min()>50: out.append(f'age is stated for {known.idxmax()} and not for {known.idxmin()}: nobody can tell how much of the difference is age')
     w = f['median width']
     if w.max()>1.5*w.min(): out.append(f'images of {w.idxmax()} are {w.max()/w.min():.1f} times as wide as those of {w.idxmin()}: the file tells the class')
-    if 'kermany' in set(data.manifest.source): out.append('Kermany\'s patients are children of one hospital; whoever is compared with them differs in age, too')
+    if 'kermany' in share and len(share.columns)>1: out.append('Kermany\'s patients are children of one hospital; the other sources\' patients differ from them in age, too')
     return out
 
 # %% ../nbs/03b_datasheet.ipynb #bc435e45
@@ -84,39 +87,41 @@ def datasheet(data, # A `DataSet`
 **Uses.** {USES}
 '''
 
-# %% ../nbs/03b_datasheet.ipynb #f1469053
+# %% ../nbs/03b_datasheet.ipynb #8c959790
 COLUMNS = dict(image_id=('TEXT', 'Unique name: source/file name'), path=('TEXT', 'File, relative to the data root'), source=('TEXT', 'Collection it comes from'),
                label=('TEXT', 'Class'), patient_id=('TEXT', 'Patient, prefixed with source and, for Kermany, series'), split=('SPLIT', 'train, valid or test'),
-               view=('TEXT', 'PA, AP or L; missing if not stated'), age=('FLOAT', 'Years; missing if not stated'), sex=('TEXT', 'M or F; missing if not stated'),
+               view=('TEXT', 'As the collection states it: PA, AP, AP Supine, L; missing if not stated'), age=('FLOAT', 'Years; missing if not stated'), sex=('TEXT', 'M or F; missing if not stated'),
                license=('TEXT', 'Of the image, as stated; missing if none is'), width=('INTEGER', 'Pixels in the file'), height=('INTEGER', 'Pixels in the file'),
                sha256=('TEXT', "SHA-256 of the file's bytes"))
 
-# %% ../nbs/03b_datasheet.ipynb #58344dff
+# %% ../nbs/03b_datasheet.ipynb #cda9c609
 def croissant(data,     # A `DataSet`
               manifest, # Its manifest, as `write_manifest` writes it
              )->dict:   # JSON-LD; the file's address is its bare name
     "Describe a manifest in Croissant 1.0, with the responsible-AI extension"
     import mlcroissant as mlc
-    name = Path(manifest).name
+    name, extra = Path(manifest).name, {c: ('TEXT', 'As the collection states it') for c in pd.read_csv(manifest, nrows=0) if c not in COLUMNS}
     fields = [mlc.Field(id=f'images/{c}', name=c, description=text, data_types=mlc.DataType.TEXT if kind=='SPLIT' else getattr(mlc.DataType, kind),
-                        source=mlc.Source(file_object=name, extract=mlc.Extract(column=c))) for c,(kind,text) in COLUMNS.items()]
+                        source=mlc.Source(file_object='manifest', extract=mlc.Extract(column=c))) for c,(kind,text) in (COLUMNS | extra).items()]
     cites = [c.citation for s,c in COLLECTIONS.items() if s in set(data.manifest.source)]
-    meta = mlc.Metadata(name=data.name, description=f'Manifest of {len(data.manifest)} chest radiographs in the classes {", ".join(data.vocab)}; the images themselves are not included',
+    meta = mlc.Metadata(name=re.sub(r'[^\w.+-]+', '-', data.name), description=f'Manifest of {len(data.manifest)} chest radiographs in the classes {", ".join(data.vocab)}; the images themselves are not included',
         url='https://github.com/covid-xray/covid_xray', license=list(licences(data).values()), cite_as='; '.join(cites) or 'covid_xray', version='0.1.0',
         date_published=datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0),
         creators=[mlc.Organization(name='the covid_xray authors')],
-        distribution=[mlc.FileObject(id=name, name=name, content_url=name, encoding_formats=['text/csv'], sha256=file_sha256(manifest))],
+        distribution=[mlc.FileObject(id='manifest', name='manifest', content_url=name, encoding_formats=['text/csv'], sha256=file_sha256(manifest))],
         record_sets=[mlc.RecordSet(id='images', name='images', description='One record an image', fields=fields)],
         data_biases=known_confounds(data) or None, data_limitations=[USES], personal_sensitive_information=['Radiographs are health data; patient ids are those of the public collections, and no name is kept'])
     return meta.to_json()
 
-# %% ../nbs/03b_datasheet.ipynb #ae98cdce
+# %% ../nbs/03b_datasheet.ipynb #18bc1141
 def write_datasheet(data, # A `DataSet`
                     path, # The manifest to be written, a .csv
                    )->tuple: # The manifest, `<name>.croissant.json` and `<name>.datasheet.md`
     "Write a manifest, and beside it what a machine and a person should know of it"
-    path = Path(write_manifest(data, path))
+    path = Path(path)
     js,md = path.with_suffix('.croissant.json'),path.with_suffix('.datasheet.md')
+    for p in (path, js, md): check_out(p)
+    write_manifest(data, path)
     write_json(croissant(data, path), js)
     with atomic_path(md) as tmp: tmp.write_text(datasheet(data), encoding='utf-8', newline='\n')
     return path,js,md

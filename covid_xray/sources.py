@@ -206,19 +206,19 @@ def read_kermany(root,          # The data root
     if not files: raise CourseError(f'{top} holds no images: unpack the collection again')
     return pd.DataFrame([kermany_row(p, Path(root)) for p in files])
 
-# %% ../nbs/02_sources.ipynb #f797f8c9
+# %% ../nbs/02_sources.ipynb #5091c716
 def read_metadata(folder,        # A collection with a metadata.csv
                   columns,       # Columns that we rely on
                  )->pd.DataFrame: # As text, empty cells missing; a missing column: `CourseError`
     "A collection's metadata table"
     f = Path(folder)/'metadata.csv'
     try: df = pd.read_csv(f, dtype=str, encoding='utf-8', encoding_errors='replace')
-    except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({e}): get the collection again') from None
+    except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({" ".join(str(e).split())[:200]}): get the collection again') from None
     if lack := [c for c in columns if c not in df]: raise CourseError(
         f'{f} has no column {", ".join(lack)}: get the collection again, or rename the columns')
     return df
 
-# %% ../nbs/02_sources.ipynb #83a6c720
+# %% ../nbs/02_sources.ipynb #5af9e276
 def read_described(root,          # The data root
                    source:str,    # Name of a collection that has a metadata.csv
                    key:str='filename', # The column that names the file, with or without its suffix
@@ -230,6 +230,7 @@ def read_described(root,          # The data root
     there = image_files(top/'images')
     files = {p.stem.lower(): p for p in there} | {p.name.lower(): p for p in there}
     md = md[md[key].str.lower().isin(files)]
+    if (gap := md.patientid.isna()).any(): raise CourseError(f'{top}/metadata.csv has no patientid for {gap.sum()} images, for instance {md[key][gap].iloc[0]}: fill it in')
     if md.empty: raise CourseError(f'{top}/images holds no file that metadata.csv names: get the collection again')
     get = lambda c: md[c] if c in md else pd.Series(None, md.index, dtype=object)
     rows = [source_row(files[f], root, source, f'{source}-{who(p)}') for f,p in zip(md[key].str.lower(), md.patientid)]
