@@ -37,12 +37,15 @@ def choose(value:str,  # What the user asked for
     hint = f' (did you mean {near[0]!r}?)' if near else ''
     raise CourseError(f'unknown {what} {value!r}{hint}: choose one of {", ".join(map(str, options))}')
 
-# %% ../nbs/00_core.ipynb #aeb90159
+# %% ../nbs/00_core.ipynb #2fe10ff7
 @contextmanager
 def one_line_errors():
-    "Inside a command: a `CourseError` or a failing file operation ends the program with one line and status 1"
+    "Inside a command: a `CourseError` or a failing file operation ends the program with one line and status 1, Ctrl-C with one line and 130"
     try: yield
     except CourseError as e: raise SystemExit(f'error: {e}') from None
+    except KeyboardInterrupt:
+        print('\ninterrupted: what was finished is kept, and the same command goes on from there', file=sys.stderr)
+        raise SystemExit(130) from None
     except OSError as e:
         where = f' {e.filename}' if e.filename else ''
         raise SystemExit(f'error:{where}: {e.strerror or e}; check that the path exists and can be read and written') from None

@@ -187,6 +187,20 @@ def test_a_damaged_run(trained, command, tmp_path):
 
 # --- killed and called again ---
 
+@pytest.mark.skipif(sys.platform=='win32', reason='SIGINT')
+def test_ctrl_c_ends_the_course_with_one_line(tmp_path):
+    exe = str(Path(sys.executable).with_name('covid_xray_course'))
+    p = subprocess.Popen([exe, '--out', str(tmp_path/'out')], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    t0 = time.time()
+    while not list((tmp_path/'out'/'notebooks').glob('*.ipynb')):
+        assert p.poll() is None and time.time()-t0<120
+        time.sleep(.1)
+    p.send_signal(signal.SIGINT)
+    err = p.communicate(timeout=300)[1]
+    assert p.returncode==130 and 'Traceback' not in err and 'the same command goes on' in err, err[-2000:]
+
+
 @pytest.mark.skipif(sys.platform=='win32', reason='SIGKILL')
 def test_sigkill_in_stage_2_and_again(trained, own_folder, tmp_path):
     "The same folders as an uninterrupted run, at most one epoch lost, every epoch once, and on the CPU the same predictions"
