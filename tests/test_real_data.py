@@ -1,7 +1,7 @@
 "The counts and members that the papers and the collections promise, on the real files where COVID_XRAY_DATA points at them"
 import pandas as pd
 import pytest
-from covid_xray.core import Settings
+from covid_xray.core import CourseError, Settings
 from covid_xray.curation import load_data
 from covid_xray.images import read_files
 from covid_xray.splits import check_splits, cut_valid
@@ -72,10 +72,12 @@ def test_kermany_holds_30_groups_of_identical_files_and_none_cross(real_data, tm
 
 
 def test_wrong_labels_of_figure1_are_found(real_data, tmp_path):
-    from covid_xray.audit import find_duplicates
+    from covid_xray.audit import check_duplicates, find_duplicates
     if not (real_data/'Figure1-COVID-chestxray-dataset').is_dir(): pytest.skip('the Figure 1 collection is not there')
     settings = Settings(real_data, tmp_path)
-    d = find_duplicates(load_data('kermany+covid-chestxray-dataset+Figure1-COVID-chestxray-dataset', settings), settings)
+    mix = load_data('kermany+covid-chestxray-dataset+Figure1-COVID-chestxray-dataset', settings)
+    d = find_duplicates(mix, settings)
+    with pytest.raises(CourseError, match='stand in more than one split'): check_duplicates(mix, settings) # Cohen's patients 97 and 178 are one
     twins = {i.split('/')[-1].split('.')[0]: set(d[d.group==g].image_id)-{i} for i, g in zip(d.image_id, d.group) if i.startswith('Figure1')}
     assert any('person1004_virus_1686' in t for t in twins['COVID-00020']), twins
     assert set(d[d.image_id.str.contains('COVID-00020|person1004_virus_1686')].label)=={'covid', 'viral'}, 'the copies disagree about the disease'
