@@ -4,17 +4,16 @@
 
 # %% auto #0
 __all__ = ['FINDINGS', 'TEST_PATIENTS', 'LAST_PATIENT', 'KNOWN', 'PAPER_PATIENTS', 'sieve', 'sieve_steps', 'covidx_by_rule',
-           'cause', 'compare_covidx', 'patient_counts', 'with_patients', 'explain_covidx', 'check_manifest_out',
-           'covid_xray_curate']
+           'cause', 'compare_covidx', 'patient_counts', 'explain_covidx', 'check_manifest_out', 'covid_xray_curate']
 
-# %% ../nbs/04b_covidx.ipynb #c717426b
+# %% ../nbs/04b_covidx.ipynb #99b0bc99
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse
 from .core import VOCABS, CourseError, one_line_errors
-from .curation import check_out, check_quarantine, load_data, write_manifest, write_quarantine
+from .curation import check_out, check_quarantine, listed_files, load_data, write_manifest, write_quarantine
 from .datasheet import write_datasheet
-from .sources import collection_dir, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany, read_metadata
+from .sources import collection_dir, image_files, read_covidnet_lists, read_kermany, read_metadata
 from .splits import crossing
 
 # %% ../nbs/04b_covidx.ipynb #e1749a3a
@@ -22,7 +21,7 @@ FINDINGS = {'COVID-19': 'covid', 'SARS': 'viral', 'MERS': 'viral', 'Streptococcu
 TEST_PATIENTS = (8, 31, 36, 42, 19, 20) # which its output names: one viral, one bacterial, four covid
 LAST_PATIENT = 73                       # the highest patient number of covid-chestxray-dataset in the lists: this one is fitted to them, not stated anywhere
 
-# %% ../nbs/04b_covidx.ipynb #a20e0414
+# %% ../nbs/04b_covidx.ipynb #8fe179cb
 def sieve(root,                     # The data root
           last:int=LAST_PATIENT,    # The last patient number that counts
          )->pd.DataFrame: # filename, patient (number), label, split, out ('' or why it is left out); one row a row of metadata.csv
@@ -33,16 +32,15 @@ def sieve(root,                     # The data root
     fails = {'no file': ~md.filename.isin({p.name for p in image_files(top/'images')}), 'no radiograph but CT': md.modality!='X-ray',
              'lateral view': md['view']=='L', 'AP view, or another': md['view']!='PA', 'another finding': ~md.finding.isin(FINDINGS),
              'no patient number': number.isna(), 'came after the lists': number>last}
-    out = np.select(list(fails.values()), list(fails), '')
+    out = pd.Categorical(np.select(list(fails.values()), list(fails), ''), ['', *fails])
     return pd.DataFrame(dict(filename=md.filename, patient=number.astype('Int64'), label=md.finding.map(FINDINGS), out=out,
                              split=np.where(number.isin(TEST_PATIENTS), 'test', 'train')))
 
-# %% ../nbs/04b_covidx.ipynb #8828b7cb
+# %% ../nbs/04b_covidx.ipynb #a322bc2f
 def sieve_steps(s, # From `sieve`
                )->pd.DataFrame: # A row a step: images that went, images left
     "What each condition costs"
-    order = ['no file', 'no radiograph but CT', 'lateral view', 'AP view, or another', 'another finding', 'no patient number', 'came after the lists']
-    went = s.out.value_counts().reindex(order, fill_value=0).rename_axis(None).to_frame('went')
+    went = s.out.value_counts(sort=False).drop('').rename_axis(None).to_frame('went')
     return went.assign(left=len(s)-went.went.cumsum())
 
 # %% ../nbs/04b_covidx.ipynb #21c67fe7
@@ -74,28 +72,20 @@ def compare_covidx(root, # The data root
     out = sieve(root).set_index('filename').out.to_dict()
     return both.assign(cause=[cause(r, out) for _,r in both.iterrows()]).drop(columns='at_hand')
 
-# %% ../nbs/04b_covidx.ipynb #899d1813
+# %% ../nbs/04b_covidx.ipynb #a0ce089f
 PAPER_PATIENTS = dict(normal=1203, bacterial=931, viral=660, covid=45) # COVID-ResNet, Figure 3
 
 def patient_counts(root, # The data root
                   )->pd.DataFrame: # A row a class: images, patients in the paper, numbers in the lists, patients by series
     "Patients of COVIDx v1, counted three ways"
-    lists = with_patients(root)
-    g = lists.groupby('label')
+    g = listed_files(root).groupby('label')
     return pd.DataFrame(dict(images=g.size(), paper=pd.Series(PAPER_PATIENTS), lists=g.patient.nunique(), series=g.patient_id.nunique())).loc[list(VOCABS['covidx'])]
 
-# %% ../nbs/04b_covidx.ipynb #89cfb76f
-def with_patients(root, # The data root
-                 )->pd.DataFrame: # `read_covidnet_lists`, and patient_id
-    "The lists, with our patient ids beside theirs"
-    have = pd.concat([read_kermany(root), read_covid_chestxray(root)])
-    return read_covidnet_lists(root).merge(have.assign(filename=have.image_id.str.split('/').str[-1])[['filename', 'patient_id']], on='filename')
-
-# %% ../nbs/04b_covidx.ipynb #7454059f
+# %% ../nbs/04b_covidx.ipynb #f95fa33a
 def explain_covidx(root, # The data root
                   )->str: # To be printed
     "COVIDx v1 by rule against the published lists: the sieve, every difference with its cause, patients three ways"
-    s,c,w = sieve(root),compare_covidx(root),with_patients(root)
+    s,c,w = sieve(root),compare_covidx(root),listed_files(root)
     odd, mixed = c[c.cause!=''], ~c.filename.isin([Path(p).name for p in read_kermany(root).path])
     return '\n\n'.join([
         f'covid-chestxray-dataset: {len(s)} rows of metadata.csv, {(s.out=="").sum()} belong\n{sieve_steps(s).to_string()}',

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MANIFEST_COLUMNS', 'SPLITS', 'REQUIRED', 'LABEL_OF', 'OWN_COLUMNS', 'DATASETS', 'check_columns', 'check_ages',
-           'check_manifest', 'tidy', 'DataSet', 'dicom_size', 'decoded_size', 'try_file', 'readable', 'covidx_v1',
-           'kermany', 'cut_test', 'phantom', 'mixture', 'own_metadata', 'folder_rows', 'folder_manifest', 'own_vocab',
-           'write_manifest', 'manifest_vocab', 'read_manifest', 'find_root', 'load_manifest', 'load_data',
+           'check_manifest', 'tidy', 'DataSet', 'dicom_size', 'decoded_size', 'try_file', 'readable', 'listed_files',
+           'covidx_v1', 'kermany', 'cut_test', 'phantom', 'mixture', 'own_metadata', 'folder_rows', 'folder_manifest',
+           'own_vocab', 'write_manifest', 'manifest_vocab', 'read_manifest', 'find_root', 'load_manifest', 'load_data',
            'plot_samples', 'plot_counts', 'check_out', 'check_quarantine', 'write_quarantine']
 
 # %% ../nbs/03_curation.ipynb #7d36cb50
@@ -168,14 +168,20 @@ def readable(df, root,       # Rows with a `path` each; what the paths are relat
     if lost: bad += lost
     return df[~wrong].assign(**facts[~wrong].drop(columns='reason').astype(dict(width=int, height=int)))
 
-# %% ../nbs/03_curation.ipynb #3b385810
+# %% ../nbs/03_curation.ipynb #ea7d5527
+def listed_files(root, # The data root
+                )->pd.DataFrame: # `read_covidnet_lists` joined to the rows of the readers; what is in no collection has no path
+    "COVID-Net's lists, and for each name the file of Kermany's or Cohen's collection"
+    have = pd.concat([d.drop(columns=['label', 'split']) for d in (read_kermany(root), read_covid_chestxray(root))])
+    have = have.assign(filename=have.image_id.str.split('/').str[-1]).drop_duplicates('filename')
+    return read_covidnet_lists(root).merge(have, on='filename', how='left')
+
+# %% ../nbs/03_curation.ipynb #c85776d4
 def covidx_v1(settings, # The course's folders
              )->DataSet: # 5941 radiographs in normal, bacterial, viral, covid; nothing missing, nothing added
     "COVID-ResNet's data set: COVID-Net's lists, joined to Kermany's and Cohen's files by name"
     root = settings.data
-    lists = read_covidnet_lists(root)
-    have = pd.concat([d.drop(columns=['label', 'split']) for d in (read_kermany(root), read_covid_chestxray(root))])
-    df = lists.merge(have.assign(filename=have.image_id.str.split('/').str[-1]).drop_duplicates('filename'), on='filename', how='left')
+    df = listed_files(root)
     if (gone := df.filename[df.path.isna()]).size: raise CourseError(
         f'{len(gone)} of the {len(df)} files in the split lists are in no collection below {root}, for instance '
         f'{", ".join(gone[:3])}: complete kermany and covid-chestxray-dataset, or use the lists of COVID-Net commit f758411')
@@ -314,14 +320,13 @@ def manifest_vocab(df, # A manifest, perhaps with a column `vocab`
     if 'vocab' in df and df.vocab.notna().any(): return tuple(df.vocab.dropna().iloc[0].split('|'))
     return max(VOCABS.values(), key=lambda v: len(set(v) & set(df.label)))
 
-# %% ../nbs/03_curation.ipynb #1ab72952
+# %% ../nbs/03_curation.ipynb #69ea61f1
 def read_manifest(path, # A .csv with at least `MANIFEST_COLUMNS`
                  )->pd.DataFrame: # What is wrong with the table: `CourseError`
     "Read a manifest and check it; without a column `vocab` its labels must be those of one of the course's vocabularies"
     try:
         df = pd.read_csv(path, dtype={c: str for c in (*SOURCE_COLUMNS, 'sha256', 'vocab')}, keep_default_na=False, na_values=[''])
         check_columns(df)
-        check_ages(df)
         return tidy(check_manifest(df, manifest_vocab(df)).assign(age=df.age.map(float)))
     except CourseError as e: raise CourseError(f'{path}: {e}') from None
     except FileNotFoundError: raise CourseError(f'there is no manifest {path}: write one with covid_xray_curate --out') from None

@@ -87,21 +87,21 @@ def datasheet(data, # A `DataSet`
 **Uses.** {USES}
 '''
 
-# %% ../nbs/03b_datasheet.ipynb #8c959790
+# %% ../nbs/03b_datasheet.ipynb #a50eadb2
 COLUMNS = dict(image_id=('TEXT', 'Unique name: source/file name'), path=('TEXT', 'File, relative to the data root'), source=('TEXT', 'Collection it comes from'),
-               label=('TEXT', 'Class'), patient_id=('TEXT', 'Patient, prefixed with source and, for Kermany, series'), split=('SPLIT', 'train, valid or test'),
+               label=('TEXT', 'Class'), patient_id=('TEXT', 'Patient, prefixed with source and, for Kermany, series'), split=('TEXT', 'train, valid or test'),
                view=('TEXT', 'As the collection states it: PA, AP, AP Supine, L; missing if not stated'), age=('FLOAT', 'Years; missing if not stated'), sex=('TEXT', 'M or F; missing if not stated'),
                license=('TEXT', 'Of the image, as stated; missing if none is'), width=('INTEGER', 'Pixels in the file'), height=('INTEGER', 'Pixels in the file'),
                sha256=('TEXT', "SHA-256 of the file's bytes"))
 
-# %% ../nbs/03b_datasheet.ipynb #cda9c609
+# %% ../nbs/03b_datasheet.ipynb #82573f94
 def croissant(data,     # A `DataSet`
               manifest, # Its manifest, as `write_manifest` writes it
              )->dict:   # JSON-LD; the file's address is its bare name
     "Describe a manifest in Croissant 1.0, with the responsible-AI extension"
     import mlcroissant as mlc
     name, extra = Path(manifest).name, {c: ('TEXT', 'As the collection states it') for c in pd.read_csv(manifest, nrows=0) if c not in COLUMNS}
-    fields = [mlc.Field(id=f'images/{c}', name=c, description=text, data_types=mlc.DataType.TEXT if kind=='SPLIT' else getattr(mlc.DataType, kind),
+    fields = [mlc.Field(id=f'images/{c}', name=c, description=text, data_types=getattr(mlc.DataType, kind),
                         source=mlc.Source(file_object='manifest', extract=mlc.Extract(column=c))) for c,(kind,text) in (COLUMNS | extra).items()]
     cites = [c.citation for s,c in COLLECTIONS.items() if s in set(data.manifest.source)]
     meta = mlc.Metadata(name=re.sub(r'[^\w.+-]+', '-', data.name), description=f'Manifest of {len(data.manifest)} chest radiographs in the classes {", ".join(data.vocab)}; the images themselves are not included',

@@ -56,11 +56,12 @@ def test_every_covid_image_and_a_sample_of_the_others_can_be_read(covidx):
 
 
 def test_covidx_by_rule_is_the_published_lists_but_for_one_known_image(real_data):
-    from covid_xray.covidx import KNOWN, compare_covidx, with_patients
+    from covid_xray.covidx import KNOWN, compare_covidx
+    from covid_xray.curation import listed_files
     from covid_xray.splits import crossing
     c = compare_covidx(real_data)
     assert len(c)==5941 and c[c.cause!=''].filename.tolist()==list(KNOWN)
-    w = with_patients(real_data)
+    w = listed_files(real_data)
     assert len(crossing(w, 'patient'))==264 and not len(crossing(w, 'patient_id'))
 
 
