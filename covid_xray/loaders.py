@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CachedImage', 'ChannelsLast', 'batch_tfms', 'make_datasets', 'rows_of', 'check_train', 'cache_images', 'open_images',
-           'make_loaders', 'loader_report', 'seed_loaders', 'test_loader', 'batches']
+           'class_weights', 'make_loaders', 'loader_report', 'seed_loaders', 'test_loader', 'batches']
 
-# %% ../nbs/07_loaders.ipynb #70a6f38d
+# %% ../nbs/07_loaders.ipynb #4a988383
 import random
 from .core import CourseError, get_settings, set_seed
 
 import numpy as np, pandas as pd, torch
+from fastai.callback.data import WeightedDL
 from fastai.data.core import DataLoaders, Datasets, TfmdDL
 from fastai.data.transforms import Categorize, IntToFloatTensor, Normalize
 from fastai.torch_core import TensorImage, default_device
@@ -86,7 +87,17 @@ def open_images(data, size,     # A `DataSet`; side in pixels
     cache_images(data, [check_size(size)], settings, method)
     return cached_images(data.manifest, data.root, size, (settings or get_settings()).cache/'images', method, progress=False)
 
-# %% ../nbs/07_loaders.ipynb #c8d80750
+# %% ../nbs/07_loaders.ipynb #559c102b
+def class_weights(labels,    # (n,) class names
+                  balance=1.,# b, from 0 (as they come) to 1 (all classes equally often)
+                 ):          # (n,) weight of each image, sum 1
+    "How often to draw each image so that rare classes come more often: (images of its class) ** -balance"
+    if not 0<=balance<=1: raise CourseError(f'a balance of {balance}: give a number from 0 (as they come) to 1 (all classes equally often)')
+    labels = pd.Series(np.asarray(labels))
+    w = labels.map(labels.value_counts()).to_numpy(float)**-balance
+    return w/w.sum()
+
+# %% ../nbs/07_loaders.ipynb #526c3c82
 def make_loaders(data, size,       # A `DataSet`; side in pixels
                  batch_size=32,    # Images a batch (the last, smaller one is dropped in training)
                  augment='paper',  # A name of `AUGMENTATIONS`
@@ -94,6 +105,7 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
                  settings=None,    # Default: `get_settings()`
                  device=None,      # Default: the accelerator if there is one, else the CPU
                  seed=0,           # Of the order of training images
+                 balance=0.,       # Draw rare classes more often; see `class_weights`
                  num_workers=0,    # Reading is so cheap that worker processes only cost
                 )->DataLoaders:    # With `vocab` in the order of `data`, and `data`, `size`, `augment`
     "Loaders for one stage: augmented shuffled training batches, plain validation batches in manifest order"
@@ -102,8 +114,9 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
     tfms = batch_tfms(augment, device)
     check_train(data)
     imgs,train = open_images(data, size, settings),rows_of(data, ['train'])
+    kw = dict(dl_type=WeightedDL, dl_kwargs=({'wgts': class_weights(data.manifest.label.iloc[train], balance)}, {})) if balance else {}
     dls = make_datasets(data, imgs, train, rows_of(data, valid)).dataloaders(
-        bs=batch_size, after_batch=tfms, num_workers=num_workers, device=device, drop_last=len(train)>=batch_size)
+        bs=batch_size, after_batch=tfms, num_workers=num_workers, device=device, drop_last=len(train)>=batch_size, **kw)
     dls.train.rng = random.Random(seed)
     dls.data,dls.size,dls.augment,dls.settings = data,size,augment,settings
     return dls

@@ -69,12 +69,13 @@ def check_same(run,   # A `StageRun`
         f'the run was trained on another cut of {data.name}, perhaps on these very patients: cut it with the seed of the run ({c["seed"]})')
     return c
 
-# %% ../nbs/12_stage3_229.ipynb #2725256b
+# %% ../nbs/12_stage3_229.ipynb #0837836d
 def stress_test(run,          # A `StageRun`
                 data,         # A `DataSet`
                 split='valid',# Or 'train'; never the test images: who looks at stress there has looked at the test
                 seed=0,       # Decides whose border and exposure
                 settings=None, device=None,
+                tta=None,     # As in `training.predict_images`
                )->pd.DataFrame: # Index: stress and what was counted (accuracy, or a class's sensitivity); n, value, low, high (95 %, Clopper-Pearson, as if images were independent)
     "Accuracy and sensitivities when something changes that is not the disease"
     from statsmodels.stats.proportion import proportion_confint
@@ -83,7 +84,7 @@ def stress_test(run,          # A `StageRun`
     images = open_images(data, c['stage']['size'], settings)[rows_of(data, [split])]
     donors = images[other_class(labels, seed)]
     for name,change in STRESSES.items():
-        right = np.array(c['vocab'])[predict_images(run, change(images, donors), device).argmax(1)]==labels
+        right = np.array(c['vocab'])[predict_images(run, change(images, donors), device, tta).argmax(1)]==labels
         for what,part in parts.items():
             k, n = int(right[part].sum()), int(part.sum())
             rows[name, what] = (n, k/n, *proportion_confint(k, n, method='beta'))
