@@ -112,7 +112,7 @@ def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an abla
                 'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/13c_ablation.ipynb #d4fde90c
+# %% ../nbs/13c_ablation.ipynb #cc4755ea
 def plot_ablation(record): # From `compare`, or read from an ablation.json; returns the figure
     "Gain over the base with its interval, and accuracy as it is and under stress"
     import matplotlib.pyplot as plt, seaborn as sns
@@ -124,7 +124,7 @@ def plot_ablation(record): # From `compare`, or read from an ablation.json; retu
         a.plot(100*r['gain']['value'], k, 'o', color=blue)
         b.plot(100*r['accuracy']['value'], k, 'o', color=blue, label='as it is' if k=='base' else None)
         b.plot(100*r['stressed']['mean'], k, 's', color=orange, label='mean of the stresses' if k=='base' else None)
-    a.axvline(0, color='grey', lw=1); a.invert_yaxis(); b.legend()
+    a.axvline(0, color='grey', lw=1); a.margins(y=.5/len(rows)); a.invert_yaxis(); b.legend(loc='upper left', bbox_to_anchor=(1, 1))
     a.set(xlabel='accuracy minus base (points, 95 % by patient)', title=f'{record["n"]} validation images of {record["n_patients"]} patients')
     b.set(xlabel='accuracy (%)', title='As it is, and when something else changes')
     return fig

@@ -76,6 +76,17 @@ def test_evaluate_again_gives_the_same(trained, command):
     assert len(json.loads((run/'looks.json').read_text(encoding='utf-8')))>=2
 
 
+def test_validate_spends_no_look(trained, command):
+    run, _ = trained
+    looks = (run/'looks.json').read_bytes()
+    p = command('covid_xray_evaluate', run, '--split', 'valid')
+    assert p.returncode==0, p.stderr[-2000:]
+    assert 'validation images' in p.stdout and (run/'looks.json').read_bytes()==looks
+    r = json.loads(next(run.glob('stage3*/report.json')).read_text(encoding='utf-8'))
+    assert r['split']=='valid' and r['n']>0
+    assert '--split valid' in one_line_error(command('covid_xray_evaluate', run, '--split', 'valid', '--data', 'phantom'))
+
+
 def test_evaluate_on_another_data_set(trained, command):
     run, _ = trained
     p = command('covid_xray_evaluate', run, '--data', 'phantom')
@@ -133,6 +144,8 @@ def test_an_empty_data_root(command, tmp_path):
     (['covid_xray_course', '--profile', 'fast'], 'quick, cpu, paper'),
     (['covid_xray_course', '--data', 'covidx_v9'], 'covidx_v1'),
     (['covid_xray_evaluate', 'no_such_run'], 'covid_xray_train'),
+    (['covid_xray_evaluate', 'no_such_run', '--split', 'valid'], 'covid_xray_train'),
+    (['covid_xray_evaluate', 'no_such_run', '--split', 'train'], 'test, valid'),
     (['covid_xray_predict', 'no_such_run', 'a.png'], 'covid_xray_train'),
 ], ids=lambda a: ' '.join(a) if isinstance(a, list) else '')
 def test_unknown_names(command, tmp_path, args, remedy):
