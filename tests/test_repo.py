@@ -137,3 +137,24 @@ def test_readme_points_at_what_is_there():
 def test_version_is_in_the_changelog():
     import covid_xray
     assert f'## {covid_xray.__version__}' in (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
+
+
+def test_results_readme_is_what_the_records_say(tmp_path):
+    from covid_xray.claims import write_results_readme
+    to = Path(shutil.copytree(ROOT/'results', tmp_path/'results'))
+    assert not write_results_readme(to), 'run covid_xray.claims.write_results_readme on results/'
+    assert (to/'README.md').read_text(encoding='utf-8')==(ROOT/'results/README.md').read_text(encoding='utf-8')
+
+
+def test_a_new_record_enters_the_results_readme_by_itself(tmp_path):
+    from covid_xray.claims import read_records, write_results_readme
+    to = Path(shutil.copytree(ROOT/'results', tmp_path/'results'))
+    old = [r for r in read_records(to) if r['label']=='robust']
+    new = json.loads((to/old[0]['file']).read_text(encoding='utf-8'))
+    (to/old[0]['file'].replace('-seed0-', '-seed77-')).write_text(json.dumps(dict(new, seed=77)), encoding='utf-8')
+    stage = dict(new, arch='resnet50_he', profile='paper', split='valid')
+    (to/'covidx_v1-paper-resnet50_he-seed0-stage1.json').write_text(json.dumps(stage), encoding='utf-8')
+    assert write_results_readme(to) and not write_results_readme(to)
+    runs, claims = (to/'README.md').read_text(encoding='utf-8').split('Claimed and obtained', 1)
+    assert 'seed77-robust.json' in runs and f'robust ({len(old)+1} seeds)' in claims
+    assert 'resnet50_he-seed0-stage1.json' in runs.split('Validation images only')[1] and 'stage1' not in claims
