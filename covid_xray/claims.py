@@ -41,8 +41,8 @@ def read_records(folder, # With the records of runs
     if say and (other := [f.name for f in files if not NAME.fullmatch(f.name)]): say(f'not records of runs, left out: {", ".join(other)}')
     return sorted((read_record(f) for f in files if NAME.fullmatch(f.name)), key=lambda r: (r['data'], r['profile'], r['arch'], r['label'], r['seed']))
 
-# %% ../nbs/16b_claims.ipynb #c68bf54f
-RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size','augment','mixup','smooth','train_bn','freeze_bn')
+# %% ../nbs/16b_claims.ipynb #76af7ccd
+RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size','augment','mixup','smooth','train_bn','freeze_bn','balance','ema','tta')
 
 def group_records(records, # From `read_records`; those of validation images are left out
                  )->dict:  # 'profile arch label' and data → the records of its seeds
@@ -129,14 +129,14 @@ def markdown(df:pd.DataFrame)->str: # Text cells; the index is left out
     lines = [list(map(str, df.columns)), ['---']*df.shape[1], *df.astype(object).where(df.notna(), '').astype(str).to_numpy().tolist()]
     return '\n'.join(f'| {" | ".join(ln)} |' for ln in lines)
 
-# %% ../nbs/16b_claims.ipynb #d189192c
+# %% ../nbs/16b_claims.ipynb #563fd0b4
 def recipe_text(r:dict)->str: # A record
     "Sizes, epochs (head+body), rates, augmentation and the like of its stages"
     st = r.get('stages') or []
     each = lambda f: ', '.join(f(s) for s in st)
     once = lambda k: ', '.join(dict.fromkeys(str(s[k]) for s in st if s.get(k)))
     parts = [each(lambda s: f'{s.get("size")}')+' px', each(lambda s: f'{s.get("head_epochs")}+{s.get("body_epochs")}')+' epochs',
-             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth') if once(k)]]
+             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta') if once(k)]]
     return '; '.join(parts) if st else '-'
 
 # %% ../nbs/16b_claims.ipynb #09c6eab7

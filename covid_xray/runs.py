@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'open_run', 'train_run', 'last_stage', 'match_vocab', 'seen_in_training', 'evaluate_run', 'run_facts',
-           'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate', 'covid_xray_predict']
+           'validate_run', 'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate',
+           'covid_xray_predict']
 
 # %% ../nbs/17_runs.ipynb #03cbd9dc
 from pathlib import Path
@@ -90,7 +91,7 @@ def seen_in_training(run_dir, # A run
     public = rows.source.isin([*COLLECTIONS, *DATASETS]) # two folders of one's own may name different people alike
     return rows.sha256.isin(set(was.sha256.dropna())) | (public & rows.patient_id.isin(set(was.patient_id.dropna())))
 
-# %% ../nbs/17_runs.ipynb #e61a97ca
+# %% ../nbs/17_runs.ipynb #96d6001f
 def evaluate_run(run_dir,      # A finished run
                  data=None,    # Another data set; None: the run's own
                  settings=None, device=None,
@@ -113,16 +114,35 @@ def evaluate_run(run_dir,      # A finished run
     look_at_test(out, why)
     with atomic_path(out/'predictions.csv') as tmp: preds.to_csv(tmp, index=False)
     report = evaluate(preds, ds.vocab, rows.patient_id[~seen])
-    return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()), **run_facts(run_dir, run, ds))
+    return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()), **run_facts(run_dir, read_json(run_dir/'stages.json'), run, ds))
 
-# %% ../nbs/17_runs.ipynb #16ba9711
-def run_facts(run_dir, run, ds):
+# %% ../nbs/17_runs.ipynb #8968de25
+def run_facts(run_dir, stages, run, ds): # `stages`: names of their folders
     "What a report must say about where it comes from"
-    recs = [read_json(Path(run_dir)/s/'stage.json') for s in read_json(Path(run_dir)/'stages.json')]
-    return dict(key=recs[-1]['key'], arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
+    recs = [read_json(Path(run_dir)/s/'stage.json') for s in stages]
+    from covid_xray.curation import read_manifest
+    n_valid = int((read_manifest(Path(run_dir)/'manifest.csv').split=='valid').sum())
+    return dict(key=recs[-1]['key'], n_valid=n_valid, arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
                 trained_on=dict(data=run['data'], manifest_sha256=run['manifest_sha256']), seconds=round(sum(r['seconds'] for r in recs), 1),
                 stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy')) for r in recs],
                 device=recs[-1]['device'], weights_from=recs[0]['weights_from'], versions=versions(), commit=recs[-1]['commit'])
+
+# %% ../nbs/17_runs.ipynb #5818337f
+def validate_run(run_dir,      # A run, finished or not
+                 settings=None, device=None,
+                )->dict:       # The report; `split` is 'valid'
+    "Judge a run's last finished stage on its validation patients; writes report.json into the folder of that stage"
+    from covid_xray.covid_resnet import course_data
+    from covid_xray.evaluation import evaluate, write_report
+    from covid_xray.training import StageRun, predict_split
+    run_dir, settings = Path(run_dir), settings or get_settings()
+    if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: train one with covid_xray_train --out {run_dir}')
+    run, done = read_json(run_dir/'run.json'), sorted(f.parent for f in run_dir.glob('*/stage.json'))
+    if not done: raise CourseError(f'{run_dir} has no finished stage: call covid_xray_train again with the same options')
+    ds = course_data(run['data'], run['seed'], settings=settings)
+    if ds.sha256!=run['manifest_sha256']: raise CourseError(f'the images of {run["data"]} are not those the run was trained on: restore them, or train again into another --out')
+    report = evaluate(predict_split(StageRun(done[-1]), ds, 'valid', settings, device), ds.vocab, ds.split('valid').patient_id)
+    return write_report(done[-1], report, data=ds.name, split='valid', **run_facts(run_dir, [d.name for d in done], run, ds))
 
 # %% ../nbs/17_runs.ipynb #b2b5dc8a
 def predict_files(run_dir, # A finished run
@@ -160,23 +180,28 @@ def covid_xray_train(
         report = train_run(out, data, recipe, profile, arch, seed, device=device)
         print_report(report, out)
 
-# %% ../nbs/17_runs.ipynb #2cf92452
+# %% ../nbs/17_runs.ipynb #7e637313
 def print_report(report, out):
     "The table of a report, for a terminal"
     from covid_xray.evaluation import report_table
     print(report_table(report).to_string())
     if n := report.get('n_seen_dropped'): print(f'{n} test images were left out: the run has seen them, or their patients, in training')
-    print(f'{report["n"]} test images of {report["data"]}; written to {Path(out)/"report.json"}. Not a medical device.')
+    where, what = (Path(out), 'test') if 'split' not in report else (Path(out)/'<last stage>', 'validation')
+    print(f'{report["n"]} {what} images of {report["data"]}; written to {where/"report.json"}. Not a medical device.')
 
-# %% ../nbs/17_runs.ipynb #609f2469
+# %% ../nbs/17_runs.ipynb #74e5ab66
 @call_parse
 def covid_xray_evaluate(
     run:str,          # Folder of a finished run
     data:str=None,    # Another data set; default: the run's own
+    split:str='test', # test, or valid for the last finished stage of any run
     device:str=None,  # cpu or cuda; default: a GPU if there is one
 ):
-    "Evaluate a finished run again, or on another data set"
+    "Evaluate a finished run again, or on another data set, or any run on its validation patients"
     with one_line_errors():
+        if choose(split, ('test', 'valid'), 'split')=='valid':
+            if data: raise CourseError('--data goes with the test split: leave out --split valid')
+            return print_report(validate_run(run, device=device), run)
         report = evaluate_run(run, data, device=device, why='covid_xray_evaluate')
         print_report(report, run if data is None else Path(run)/'evaluations'/Path(report['data']).name)
 
