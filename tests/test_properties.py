@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from covid_xray.core import CourseError, choose, config_hash, read_json, write_json
 from covid_xray.curation import MANIFEST_COLUMNS, DataSet
-from covid_xray.evaluation import auroc, evaluate, interval
+from covid_xray.evaluation import auroc, average_precision, evaluate, interval, report_table
 from covid_xray.images import METHODS, read_image, square
 from covid_xray.phantom import draw_phantom
 from covid_xray.splits import check_splits, cut_valid
@@ -85,6 +85,40 @@ def test_auroc_is_that_of_scikit_learn_and_turns_with_the_score(seed, n):
     else:
         assert auroc(y, s)[0]==pytest.approx(roc_auc_score(y, s))
         assert auroc(y, -s)[0]==pytest.approx(1-auroc(y, s)[0])
+
+
+@few
+@given(st.integers(0, 10_000), st.integers(2, 80))
+def test_average_precision_is_that_of_scikit_learn_for_any_weights(seed, n):
+    from sklearn.metrics import average_precision_score
+    rng = np.random.default_rng(seed)
+    y, s, w = rng.random(n)<.3, rng.integers(0, 6, n)/5, rng.integers(0, 3, (3, n))
+    for ap, k in zip(average_precision(y, s, w), w):
+        if (k*y).sum()==0: assert np.isnan(ap)
+        else: assert ap==pytest.approx(average_precision_score(y, s, sample_weight=k))
+
+
+@few
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_every_interval_of_a_report_holds_its_figure_or_both_are_unknown(seed, n):
+    df = predictions(seed, n)
+    r = evaluate(df, 'abc', df.patient, n_boot=50)
+    for c in 'abc':
+        for m in ('sensitivity', 'specificity', 'ppv', 'average_precision'):
+            e = r['per_class'][c][m]
+            if np.isnan(e['value']): assert np.isnan(e['low']) and np.isnan(e['high'])
+            elif 'Clopper-Pearson' in e['method']: assert 0<=e['low']<=e['value']<=e['high']<=1
+
+
+def test_committed_reports_without_average_precision_stay_readable():
+    from conftest import ROOT
+    records = sorted((ROOT/'results').glob('*-seed*.json'))
+    assert records
+    for f in records:
+        r = read_json(f)
+        table = report_table(r)
+        assert list(table.index)==[*r['per_class'], 'all']
+        assert ('AP' in table)==('average_precision' in r['per_class']['normal'])
 
 
 def manifest(seed, n_patients):
