@@ -49,10 +49,10 @@ def manifest_over_bare(name, settings):
 
 
 def as_originals(data, folder, n=400):
-    "Phantoms at the size of Kermany's originals, 1300 x 900, as JPEG files"
+    "Training images at the size of Kermany's originals, 1300 x 900, as JPEG files"
     rows = data.manifest.groupby('label').head(n//len(data.vocab)).copy()
     for i,p in zip(rows.index, rows.path):
-        Image.open(data.root/p).resize((1300, 900)).save(folder/f'{i}.jpeg', quality=90)
+        Image.open(data.root/p).convert('L').resize((1300, 900)).save(folder/f'{i}.jpeg', quality=90)
     rows['path'] = [f'{i}.jpeg' for i in rows.index]
     return DataSet('originals', tidy(add_facts(rows.assign(split='train'), folder, False)), folder, data.vocab)
 
