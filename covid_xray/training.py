@@ -261,7 +261,7 @@ def finish_stage(folder, learn, config, key, history, device):
     (folder/'checkpoint.pt').unlink(missing_ok=True)
     return StageRun(folder)
 
-# %% ../nbs/09_lr_finder.ipynb #68345ebe
+# %% ../nbs/09_lr_finder.ipynb #139a8cf2
 def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `<name>-<hash>`
               data,           # A `DataSet` whose validation patients are cut
               stage,          # A `Stage`
@@ -277,6 +277,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
     folder = make_dir(Path(run_dir)/f'{stage.name}-{key}')
     with locked(folder):
         if (folder/'stage.json').is_file(): return StageRun(folder)
+        for half in folder.glob('.*.tmp*'): half.unlink() # left by a kill in the middle of writing
         ckpt = load_checkpoint(folder/'checkpoint.pt')
         dls = make_loaders(data, stage.size, stage.batch_size, stage.augment, settings=settings, device=device, balance=stage.balance)
         set_seed(seed)
