@@ -23,7 +23,7 @@ def base_stage(size,      # Side in pixels
     "The plainest good recipe: one size, one-cycle, rates ten times apart"
     return Stage(f'base_{size}', size, 1, 2e-3, body, (2e-4, 2e-3), augment='recommended', train_bn=False)
 
-# %% ../nbs/13c_ablation.ipynb #441dfee7
+# %% ../nbs/13c_ablation.ipynb #b4efe8c9
 def recipes(size=64, # Largest side in pixels
             body=5,  # Epochs of all layers in the base
            )->dict:  # Name → list of `Stage`s
@@ -31,7 +31,7 @@ def recipes(size=64, # Largest side in pixels
     b, ours = base_stage(size, body), dict(augment='robust', mixup=.4, smooth=.1)
     one = {'upside down': dict(augment='paper'), 'robust augmentation': dict(augment='robust'), 'mixup': dict(mixup=.4), 'label smoothing': dict(smooth=.1),
            'rare classes equal': dict(balance=1.), 'mean of the weights': dict(ema=.99), 'mirrored test image': dict(tta=True),
-           'rates ten times lower': dict(head_lr=2e-4, body_lrs=(2e-5, 2e-4)), 'robust + mixup + smoothing': ours}
+           'rates ten times lower': dict(head_lr=2e-4, body_lrs=(2e-5, 2e-4)), 'robust + mixup + smoothing': ours, 'two epochs': dict(body_epochs=2), 'one epoch': dict(body_epochs=1)}
     scaled = [replace(s, size=round(s.size*size/PAPER[-1].size)) for s in PAPER]
     n = max(1, body//3) # epochs at each of the two larger sizes
     growing = [replace(b, name=f'grow_{f}', size=round(size*f), head_epochs=h, body_epochs=e) for f,h,e in ((.6, 1, body-2*n), (.8, 0, n), (1., 0, n))]

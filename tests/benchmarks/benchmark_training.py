@@ -3,6 +3,8 @@
 (a) an epoch with the real loader, over as many optimizer steps on one batch that is already in memory; the aim is at most 1.05
 (b) one stage as we train it, cache and checkpoints included, over the same stage in the plainest fastai, both from files of original size,
     with random weights (which take the same time as pretrained ones and need no download); the aim is at most 0.6
+(c) chapter 13c's base recipe over the paper's, both at `--size` pixels: seconds of training, and seconds until the base first has the
+    validation accuracy with which the paper's recipe ends; the aim is at most 0.35. On real radiographs, an hour at 64 px: not in `all`
 (d) the peak memory of both sides of (b), a process each
 
 Beside each ratio stands that of processor time (all threads and processes), which other programs on the machine disturb less.
@@ -202,6 +204,18 @@ def print_memory(pairs):
         print(f"(d) not counted: the {n} processes of fastai's loader, up to {most:.0f} MB each, partly shared with it")
 
 
+def recipe_times(o):
+    "(c): the paper's 41 epochs and the base's six, on the same images, trained one after the other in this process"
+    from covid_xray.ablation import compare, recipes
+    from covid_xray.covid_resnet import course_data
+    todo = {k: recipes(o.size)[k] for k in ('base', 'paper')}
+    rows = compare(Path(o.folder)/'compare', course_data(o.data), todo, o.arch, device=o.device)['rows']
+    for k, r in rows.items(): print(f'(c) {k}: accuracy {r["accuracy"]["value"]:.3f} on validation patients, {r["seconds"]:.0f} s of training')
+    base, paper = rows['base'], rows['paper']
+    print(f'(c) {o.arch}, {o.size} px: ratio {base["seconds"]/paper["seconds"]:.2f}, '
+          f"to the paper recipe's accuracy {base['seconds_to_paper']/paper['seconds']:.2f}", flush=True)
+
+
 if __name__=='__main__' and sys.argv[1:2]==['--child']:
     child(**json.loads(sys.argv[2]))
     sys.exit()
@@ -210,9 +224,9 @@ if __name__=='__main__' and sys.argv[1:2]==['--child']:
 @call_parse
 def main(
     data:str='phantom',            # phantom, or covidx_v1 or kermany where COVID_XRAY_DATA has them
-    part:Param('Which part', str, choices=['a', 'b', 'd', 'all'])='all',
+    part:Param('Which part', str, choices=['a', 'b', 'c', 'd', 'all'])='all',
     arch:str='efficientnet_lite0', # A key of `covid_xray.models.ARCHS`
-    size:int=128,                  # Side of the images, pixels
+    size:int=128,                  # Side of the images, pixels (of the largest in (c))
     batch:int=32,                  # Images a step
     steps:int=20,                  # (a) steps an epoch
     images:int=640,                # (b) images, a tenth of them for validation
@@ -225,6 +239,7 @@ def main(
     "Ratios of training times and of memory"
     with tempfile.TemporaryDirectory() as folder:
         o = SimpleNamespace(**locals())
+        if part=='c': return recipe_times(o)
         data = train_images(o)
         if part in ('a', 'all'):
             for augment in ('paper', 'robust'): loader_over_one_batch(o, data, augment)
