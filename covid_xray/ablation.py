@@ -67,8 +67,8 @@ def judge(run, data, tta=False, # A `StageRun`; a `DataSet`; ask about the mirro
     right = preds[list(data.vocab)].idxmax(axis=1)==preds.label
     return dict(accuracy=r['accuracy'], sensitivity={c: v['sensitivity'] for c,v in r['per_class'].items()}, right=right.astype(int).tolist())
 
-# %% ../nbs/13c_ablation.ipynb #2983c0cc
-def stressed(run, data, tta=False, settings=None, device=None)->dict: # Stress → accuracy; `mean` of them all
+# %% ../nbs/13c_ablation.ipynb #94790b83
+def stressed(run, data, tta=False, settings=None, device=None)->dict: # Condition → accuracy, the first as it is; `mean` of them all
     "Accuracy on validation patients under each stress of chapter 12"
     acc = stress_test(run, data, settings=settings, device=device, tta=tta).value.xs('accuracy', level='of')
     return dict(acc[list(STRESSES)], mean=acc.mean())
@@ -112,7 +112,7 @@ def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an abla
                 'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/13c_ablation.ipynb #cc4755ea
+# %% ../nbs/13c_ablation.ipynb #b0e9fe35
 def plot_ablation(record): # From `compare`, or read from an ablation.json; returns the figure
     "Gain over the base with its interval, and accuracy as it is and under stress"
     import matplotlib.pyplot as plt, seaborn as sns
@@ -123,8 +123,8 @@ def plot_ablation(record): # From `compare`, or read from an ablation.json; retu
         a.plot([100*r['gain'][o] for o in ('low', 'high')], [k, k], color=blue, lw=2)
         a.plot(100*r['gain']['value'], k, 'o', color=blue)
         b.plot(100*r['accuracy']['value'], k, 'o', color=blue, label='as it is' if k=='base' else None)
-        b.plot(100*r['stressed']['mean'], k, 's', color=orange, label='mean of the stresses' if k=='base' else None)
+        b.plot(100*r['stressed']['mean'], k, 's', color=orange, label=f'mean of {len(r["stressed"])-1} conditions' if k=='base' else None)
     a.axvline(0, color='grey', lw=1); a.margins(y=.5/len(rows)); a.invert_yaxis(); b.legend(loc='upper left', bbox_to_anchor=(1, 1))
-    a.set(xlabel='accuracy minus base (points, 95 % by patient)', title=f'{record["n"]} validation images of {record["n_patients"]} patients')
-    b.set(xlabel='accuracy (%)', title='As it is, and when something else changes')
+    a.set(xlabel='accuracy minus base (points, 95 % by patient)', title=f'{record["n"]} images, {record["n_patients"]} patients')
+    b.set(xlabel='accuracy (%)', title='As it is, and under stress')
     return fig
