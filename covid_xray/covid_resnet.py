@@ -68,20 +68,21 @@ def profile_stages(profile='quick', # quick, cpu or paper
     p = choose(profile, PROFILES, 'profile')
     return arch or p['arch'], p['stages']
 
-# %% ../nbs/10_stage1_128.ipynb #b25ead72
+# %% ../nbs/10_stage1_128.ipynb #4f47054a
 def run_stages(data,             # A `DataSet` from `course_data`
                profile='quick',  # quick, cpu or paper
                arch=None, seed=0,
                upto=3,           # Train stages 1 … upto
                run_dir=None,     # None: below the runs root, by data, profile, architecture and seed
                settings=None, device=None,
+              find=False,        # As in `fit_stage`
               )->list:           # One `StageRun` a stage
     "Progressive resizing (COVID-ResNet, section 3.3): each stage starts from the one before; finished ones are loaded"
     arch, stages = profile_stages(profile, arch)
     run_dir, runs = run_dir or run_dir_for(data.name, profile, arch, seed, settings), []
     cache_images(data, [s.size for s in stages[:upto]], settings) # every file is decoded once for all sizes
     for stage in stages[:upto]:
-        runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device))
+        runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device, find))
     return runs
 
 # %% ../nbs/10_stage1_128.ipynb #ddfeda7f

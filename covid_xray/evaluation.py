@@ -47,13 +47,14 @@ def ppv_at(sensitivity, specificity, # Each 0..1
     hit,alarm = sensitivity*prevalence,(1-specificity)*(1-prevalence)
     return hit/(hit+alarm)
 
-# %% ../nbs/13_evaluation.ipynb #4e0c30c8
+# %% ../nbs/13_evaluation.ipynb #c79a2bf6
 def interval(k:float,         # Successes; need not be whole
              n:float,         # Trials
              level:float=.95, # Confidence
             )->tuple:         # (low, high) in 0..1; NaN if n is 0
     "Clopper-Pearson ('exact') interval of a rate: never covers less often than it says"
     if not 0<=k<=n: raise CourseError(f'{k} successes of {n} trials: successes lie between 0 and the trials')
+    if not 0<level<1: raise CourseError(f'a confidence of {level}: give a share between 0 and 1, for instance .95')
     if n==0: return np.nan, np.nan
     from statsmodels.stats.proportion import proportion_confint
     low,high = proportion_confint(k, n, alpha=1-level, method='beta')
@@ -101,14 +102,15 @@ def patient_codes(df:pd.DataFrame, # Predictions
     if len(p)!=len(df): raise CourseError(f'{len(p)} patients for {len(df)} predictions: give one a row, in the same order')
     return pd.factorize(p.where(p.notna(), 'image '+ids.reset_index(drop=True)))[0]
 
-# %% ../nbs/13_evaluation.ipynb #09e49a56
+# %% ../nbs/13_evaluation.ipynb #47ffcf37
 def ranked(y,      # (n,) boolean: is it this class?
            score,  # (n,) its probability
            w=None, # (B, n) how often each image counts, for B samples; else once
           )->tuple:# (ill, healthy), each (B, distinct scores): the weight at each score, highest score first
     "How many ill and healthy images have each probability"
     order = np.argsort(-np.asarray(score), kind='stable')
-    w,y,s = (np.ones((1,len(y))) if w is None else w)[:,order], np.asarray(y)[order], np.asarray(score)[order]
+    w,y,s = (np.ones((1,len(y))) if w is None else w)[:,order], np.asarray(y, bool)[order], np.asarray(score, float)[order]
+    if np.isnan(s).any(): raise CourseError('a probability is not a number: predict these images again, or leave them out')
     first = np.flatnonzero(np.r_[True, s[1:]!=s[:-1]]) # where a new value begins
     return tuple(np.add.reduceat(w*g, first, axis=1, dtype=float) for g in (y, ~y))
 
@@ -197,7 +199,7 @@ def class_report(c:int,         # Class number
     k,n = one['f1']
     return dict(out, f1=f1_estimate(k/n if (true==c).any() else np.nan, m['f1'], boot['f1'], level))
 
-# %% ../nbs/13_evaluation.ipynb #ebbebeaa
+# %% ../nbs/13_evaluation.ipynb #0c2668d0
 def evaluate(preds:pd.DataFrame, # image_id, label, one probability column a class
              vocab,              # The classes in their fixed order
              patients=None,      # See `patient_codes`
@@ -207,6 +209,7 @@ def evaluate(preds:pd.DataFrame, # image_id, label, one probability column a cla
             )->dict:             # accuracy, per_class, confusion, n, n_patients, intervals
     "Judge predictions: every figure as {value, low, high, method}; what is undefined is NaN"
     vocab = list(vocab)
+    if n_boot<1: raise CourseError(f'{n_boot} bootstrap samples: give at least 1, better 1000')
     preds = check_predictions(preds, vocab)
     p,patient = preds[vocab].to_numpy(),patient_codes(preds, patients)
     true,called = np.array([vocab.index(l) for l in preds.label]),p.argmax(1)

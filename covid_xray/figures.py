@@ -44,23 +44,24 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
     ax.tick_params(axis='y', rotation=0); ax.tick_params(axis='x', rotation=30)
     return ax
 
-# %% ../nbs/13b_figures.ipynb #c4b11f07
+# %% ../nbs/13b_figures.ipynb #81ce9b86
 def plot_intervals(report:dict): # From `evaluate`, or read from a report.json; returns the figure
     "Each class and metric as a point with its interval"
     import matplotlib.pyplot as plt, seaborn as sns
     classes = report['per_class']
     has = {m: t for m,t in METRICS.items() if all(m in r for r in classes.values())} # older reports have no AP
-    fig,axs = plt.subplots(1, len(has), figsize=(2.1*len(has),2.4), sharey=True, squeeze=False)
+    fig,axs = plt.subplots(1, len(has), figsize=(2.1*len(has),2.4), sharey=True, squeeze=False, layout='constrained')
     for ax,(m,t) in zip(axs[0], has.items()):
         scale = 100 if '%' in t else 1
         for i,(c,r) in enumerate(classes.items()):
             v,l,h = (np.nan if r[m][k] is None else scale*r[m][k] for k in ('value','low','high'))
             ax.plot([l,h], [c,c], color=sns.color_palette()[i], lw=2)
             ax.plot([v], [c], 'o', color=sns.color_palette()[i])
-        ax.set(xlabel=t, xlim=(-.03*scale, 1.03*scale))
+        ax.set(xlabel=t, xlim=(-.03*scale, 1.03*scale), xticks=[0, scale/2, scale])
+        ax.tick_params(axis='x', labelsize=8)
         ax.margins(y=.2)
     axs[0,0].invert_yaxis()
-    fig.suptitle(f'{report["n"]} images of {report["n_patients"]} patients, {report["intervals"]["level"]:.0%} intervals', y=1.02)
+    fig.suptitle(f'{report["n"]} images of {report["n_patients"]} patients, {report["intervals"]["level"]:.0%} intervals')
     return fig
 
 # %% ../nbs/13b_figures.ipynb #2fb2519d
@@ -89,7 +90,7 @@ def plot_roc(preds:pd.DataFrame, # image_id, label, one probability column a cla
     ax.legend(title='class (AUROC, images)', fontsize=8, title_fontsize=8, loc='lower right')
     return ax
 
-# %% ../nbs/13b_figures.ipynb #4f664437
+# %% ../nbs/13b_figures.ipynb #a981b0ba
 def plot_pr(preds:pd.DataFrame, # image_id, label, one probability column a class
             vocab,              # The classes
             ax=None):           # Matplotlib axes, which are returned
@@ -103,7 +104,7 @@ def plot_pr(preds:pd.DataFrame, # image_id, label, one probability column a clas
         ax.axhline(100*y.mean(), ls=':', color=colour)
     ax.plot([], [], ':', color='grey', label='a coin: the prevalence')
     ax.set(xlabel='recall = sensitivity (%)', ylabel='precision = PPV (%)', title='Precision-recall curves', ylim=(-3,103), aspect='equal')
-    ax.legend(title='class (AP, images)', fontsize=8, title_fontsize=8, loc='lower left')
+    ax.legend(title='class (AP, images)', fontsize=8, title_fontsize=8, loc='center left', bbox_to_anchor=(1, .5))
     return ax
 
 # %% ../nbs/13b_figures.ipynb #e827811d
@@ -137,13 +138,14 @@ def paper_tables(report:dict,     # Four classes; from `evaluate`, or read from 
     classes = pd.concat({name: table(m) for m,name in dict(ppv='precision %', sensitivity='recall %', f1='F1 %').items()}, axis=1)
     return dict(sensitivity=table('sensitivity').T, ppv=table('ppv').T, classes=classes, models=compare_models(report, parameters))
 
-# %% ../nbs/13b_figures.ipynb #49149eb3
+# %% ../nbs/13b_figures.ipynb #90a98932
 def both_ways(preds:pd.DataFrame,  # image_id, label, one probability column a class
               vocab, patients,     # As in `evaluate`
               n_boot:int=1000, seed:int=0,
               metrics=('sensitivity','ppv'), # Keys of `METRICS`
              )->pd.DataFrame:      # One row a figure, as text; the ratio of the two widths as a number
     "Intervals by patient beside those that take each image as a patient"
+    for m in metrics: choose(m, METRICS, 'metric')
     reports = [evaluate(preds, vocab, p, n_boot, seed) for p in (patients, list(range(len(preds))))]
     name = lambda m: METRICS[m].removesuffix(' %')
     pick = lambda r: {'accuracy': (r['accuracy'], 100)} | {f'{c}: {name(m)}': (e[m], 100 if '%' in METRICS[m] else 1) for c,e in r['per_class'].items() for m in metrics}

@@ -87,13 +87,14 @@ def open_images(data, size,     # A `DataSet`; side in pixels
     cache_images(data, [check_size(size)], settings, method)
     return cached_images(data.manifest, data.root, size, (settings or get_settings()).cache/'images', method, progress=False)
 
-# %% ../nbs/07_loaders.ipynb #559c102b
+# %% ../nbs/07_loaders.ipynb #a7dc1aac
 def class_weights(labels,    # (n,) class names
                   balance=1.,# b, from 0 (as they come) to 1 (all classes equally often)
                  ):          # (n,) weight of each image, sum 1
     "How often to draw each image so that rare classes come more often: (images of its class) ** -balance"
     if not 0<=balance<=1: raise CourseError(f'a balance of {balance}: give a number from 0 (as they come) to 1 (all classes equally often)')
-    labels = pd.Series(np.asarray(labels))
+    labels = pd.Series(np.asarray(labels, object))
+    if not len(labels) or labels.isna().any(): raise CourseError('a label is missing, or there is none: give each image its class')
     w = labels.map(labels.value_counts()).to_numpy(float)**-balance
     return w/w.sum()
 

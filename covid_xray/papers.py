@@ -7,32 +7,35 @@ __all__ = ['PAPERS', 'ROWS', 'PATIENTS', 'CALLED', 'DEEP_COVID', 'RATES', 'CLAIM
            'class_claims', 'denominators', 'spread', 'place_errors', 'confusion_fits', 'plot_matrices', 'harmonic',
            'f1_fits', 'four_rates', 'counts_fit', 'published_table']
 
-# %% ../nbs/16_papers.ipynb #5eb847ed
+# %% ../nbs/16_papers.ipynb #e34c7d1e
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor
 import numpy as np, pandas as pd
-from .core import VOCABS
+from .core import VOCABS, CourseError
 from .evaluation import interval
 
-# %% ../nbs/16_papers.ipynb #d775510c
+# %% ../nbs/16_papers.ipynb #0453c270
 def between(printed,       # A printed figure, best as text: '96.20' has two decimals, 96.2 has one
             decimals=None, # Decimals it was printed with; None: as many as `printed` has
             slack=.5,      # In units of the last decimal: 0.5 for rounded figures, 1 allows for figures cut off or rounded up too
            )->tuple:       # (low, high) as exact fractions
     "Where the figure lay before it was rounded, both ends included"
-    decimals = len(str(printed).partition('.')[2]) if decimals is None else decimals
-    p,u = Fraction(str(printed)),Fraction(slack)/10**decimals
+    if not re.fullmatch(r'\d+(\.\d+)?', text := str(printed).strip()): raise CourseError(f'{printed!r} is not a printed figure: give per cent in digits and a point, such as 96.23')
+    decimals = len(text.partition('.')[2]) if decimals is None else decimals
+    p,u = Fraction(text),Fraction(slack)/10**decimals
     return p-u, p+u
 
-# %% ../nbs/16_papers.ipynb #6f9de82a
+# %% ../nbs/16_papers.ipynb #dedc20e0
 def fits(printed,       # Per cent, as printed
          n:int,         # Cases in the denominator
          decimals=None, # See `between`
          slack=.5,      # See `between`
         )->list:        # Every k from 0 to n
     "The counts k for which k/n comes out as printed; none means: not a share of n cases"
+    if not isinstance(n, (int, np.integer)) or n<1: raise CourseError(f'{n!r} cases: give a whole number from 1 on')
     low,high = between(printed, decimals, slack)
     return list(range(max(0, ceil(low*n/100)), min(n, floor(high*n/100))+1))
 
@@ -65,7 +68,7 @@ class Claim:
         m = self.patients if by_patient else self.n
         return (np.nan, np.nan) if self.k is None or m is None else interval(self.value*m, m, level)
 
-# %% ../nbs/16_papers.ipynb #c19c883c
+# %% ../nbs/16_papers.ipynb #88e5dba8
 @dataclass(frozen=True)
 class Paper:
     "Where claims come from, and what may be compared with them"
@@ -73,12 +76,13 @@ class Paper:
     data:str      # Data set whose test images it used; our runs on it are compared
     n:int         # How many test images
     archs:tuple=()# Architectures that are exactly its own, with the profile `paper`
+    vocab:str='covidx' # A key of `VOCABS`: the classes it told apart
 
 PAPERS = {'COVID-ResNet': Paper('Farooq & Hafeez 2020, arXiv:2003.14395', 'covidx_v1', 637, ('resnet50', 'resnet50_he')),
           'COVID-Net v1': Paper('Wang & Wong 2020, arXiv:2003.09871, first version', 'covidx_v1', 637),
-          'Deep Covid, ResNet-50': Paper('Sagar 2021', 'kermany', 624, ('resnet50',)),
-          'Deep Covid, Inception v3': Paper('Sagar 2021', 'kermany', 624, ('inception_v3',)),
-          'Deep Covid, Inception-ResNet v2': Paper('Sagar 2021', 'kermany', 624, ('inception_resnet_v2',)),
+          'Deep Covid, ResNet-50': Paper('Sagar 2021', 'kermany', 624, ('resnet50',), 'kermany'),
+          'Deep Covid, Inception v3': Paper('Sagar 2021', 'kermany', 624, ('inception_v3',), 'kermany'),
+          'Deep Covid, Inception-ResNet v2': Paper('Sagar 2021', 'kermany', 624, ('inception_resnet_v2',), 'kermany'),
           'ConvNeXt-V2-T': Paper('github.com/kiselyovd/chest-xray-classifier', 'kermany, three classes', 624)}
 
 # %% ../nbs/16_papers.ipynb #c724ed24
@@ -178,11 +182,12 @@ def harmonic(a, b): # Two positive numbers
     "Harmonic mean, 2/(1/a + 1/b); 0 if one of them is 0"
     return 2*a*b/(a+b) if a and b else 0
 
-# %% ../nbs/16_papers.ipynb #6c113841
+# %% ../nbs/16_papers.ipynb #c252c97c
 def f1_fits(ppv, sensitivity, f1, # Per cent, as printed
            )->bool:
     "Can the printed F1 come from the printed PPV and sensitivity? All three may have been rounded"
     (pl,ph),(sl,sh),(fl,fh) = map(between, (ppv, sensitivity, f1))
+    if max(pl, sl, fl)>100: return False
     return harmonic(pl, sl)<=fh and fl<=harmonic(ph, sh)
 
 # %% ../nbs/16_papers.ipynb #b42a171c

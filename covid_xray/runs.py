@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'open_run', 'train_run', 'last_stage', 'match_vocab', 'seen_in_training', 'evaluate_run', 'run_facts',
-           'validate_run', 'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate',
+           'stages_done', 'validate_run', 'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate',
            'covid_xray_predict']
 
 # %% ../nbs/17_runs.ipynb #03cbd9dc
@@ -16,25 +16,26 @@ from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_set
 # %% ../nbs/17_runs.ipynb #ec776c5a
 RECIPES = ('covid_resnet',) # names for --recipe
 
-# %% ../nbs/17_runs.ipynb #beb3790e
+# %% ../nbs/17_runs.ipynb #45322e51
 def open_run(out,     # The run's folder
              config,  # What identifies the run, plain values
             )->Path:
     "Begin a run's folder, or enter one of the same configuration; any other is a `CourseError`"
     out, f = make_dir(out), Path(out)/'run.json'
-    if not f.is_file() or not list(out.glob('stage*')): write_json(config, f) # nothing trained yet: nothing to mix
+    if not f.is_file() or not [p for p in out.glob('stage*/*') if p.name!='.lock']: write_json(config, f) # nothing trained yet: nothing to mix
     was = read_json(f)
     if not isinstance(was, dict): raise CourseError(f'{f} is damaged: choose another --out, or delete that folder')
     diff = [f'{k} {was.get(k)!r}, not {v!r}' for k,v in plain(config).items() if was.get(k)!=v]
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #21549c03
+# %% ../nbs/17_runs.ipynb #a0dc0f6a
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
               arch=None, seed=0,      # Architecture (None: the profile's) and seed
               settings=None, device=None,
+              find=False,             # Range tests before each phase, for the record (they change no weight)
              )->dict:                 # The report
     "Train all stages of a recipe and evaluate the last one on the test split; goes on where an earlier call stopped"
     choose(recipe, RECIPES, 'recipe'); check_seed(seed) # before torch is loaded, which takes seconds
@@ -50,7 +51,7 @@ def train_run(out,                    # The run's folder
     out = make_dir(out)
     open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
     write_manifest(ds.manifest, out/'manifest.csv')
-    stages = run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device)
+    stages = run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device, find=find)
     write_json([s.folder.name for s in stages], out/'stages.json')
     if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
     return evaluate_run(out, settings=settings, device=device, why='end of training')
@@ -116,7 +117,7 @@ def evaluate_run(run_dir,      # A finished run
     report = evaluate(preds, ds.vocab, rows.patient_id[~seen])
     return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()), **run_facts(run_dir, read_json(run_dir/'stages.json'), run, ds))
 
-# %% ../nbs/17_runs.ipynb #8968de25
+# %% ../nbs/17_runs.ipynb #a1bdf9b4
 def run_facts(run_dir, stages, run, ds): # `stages`: names of their folders
     "What a report must say about where it comes from"
     recs = [read_json(Path(run_dir)/s/'stage.json') for s in stages]
@@ -124,25 +125,39 @@ def run_facts(run_dir, stages, run, ds): # `stages`: names of their folders
     n_valid = int((read_manifest(Path(run_dir)/'manifest.csv').split=='valid').sum())
     return dict(key=recs[-1]['key'], n_valid=n_valid, arch=run['arch'], profile=run['profile'], recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
                 trained_on=dict(data=run['data'], manifest_sha256=run['manifest_sha256']), seconds=round(sum(r['seconds'] for r in recs), 1),
-                stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy')) for r in recs],
+                stages=[dict(r['config']['stage'], seconds=r['seconds'], valid_accuracy=(r['last'] or {}).get('accuracy'), rates=r.get('rates')) for r in recs],
                 device=recs[-1]['device'], weights_from=recs[0]['weights_from'], versions=versions(), commit=recs[-1]['commit'])
 
-# %% ../nbs/17_runs.ipynb #5818337f
+# %% ../nbs/17_runs.ipynb #62b5c8e6
+def stages_done(run_dir, run, ds): # Folder, run.json, and the run's `DataSet`
+    "The finished stages of a run, finished or not, in order: a list of `StageRun`"
+    from covid_xray.core import config_hash
+    from covid_xray.covid_resnet import profile_stages
+    from covid_xray.training import StageRun, stage_config
+    done = []
+    for s in profile_stages(run['profile'], run['arch'])[1]:
+        folder = Path(run_dir)/f'{s.name}-{config_hash(stage_config(ds, s, run["arch"], run["seed"], done[-1] if done else None))}'
+        if not (folder/'stage.json').is_file(): break
+        done.append(StageRun(folder))
+    return done
+
+# %% ../nbs/17_runs.ipynb #e628a0b5
 def validate_run(run_dir,      # A run, finished or not
                  settings=None, device=None,
                 )->dict:       # The report; `split` is 'valid'
     "Judge a run's last finished stage on its validation patients; writes report.json into the folder of that stage"
     from covid_xray.covid_resnet import course_data
     from covid_xray.evaluation import evaluate, write_report
-    from covid_xray.training import StageRun, predict_split
+    from covid_xray.training import predict_split
     run_dir, settings = Path(run_dir), settings or get_settings()
     if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: train one with covid_xray_train --out {run_dir}')
-    run, done = read_json(run_dir/'run.json'), sorted(f.parent for f in run_dir.glob('*/stage.json'))
-    if not done: raise CourseError(f'{run_dir} has no finished stage: call covid_xray_train again with the same options')
+    run = read_json(run_dir/'run.json')
+    if not isinstance(run, dict) or not {'data', 'seed', 'arch', 'profile', 'manifest_sha256'}<=set(run): raise CourseError(f'{run_dir} is damaged (run.json): train again into another folder')
     ds = course_data(run['data'], run['seed'], settings=settings)
     if ds.sha256!=run['manifest_sha256']: raise CourseError(f'the images of {run["data"]} are not those the run was trained on: restore them, or train again into another --out')
-    report = evaluate(predict_split(StageRun(done[-1]), ds, 'valid', settings, device), ds.vocab, ds.split('valid').patient_id)
-    return write_report(done[-1], report, data=ds.name, split='valid', **run_facts(run_dir, [d.name for d in done], run, ds))
+    if not (done := stages_done(run_dir, run, ds)): raise CourseError(f'{run_dir} has no finished stage: call covid_xray_train again with the same options')
+    report = evaluate(predict_split(done[-1], ds, 'valid', settings, device), ds.vocab, ds.split('valid').patient_id)
+    return write_report(done[-1].folder, report, data=ds.name, split='valid', folder=done[-1].folder.name, **run_facts(run_dir, [s.folder.name for s in done], run, ds))
 
 # %% ../nbs/17_runs.ipynb #b2b5dc8a
 def predict_files(run_dir, # A finished run
@@ -163,30 +178,31 @@ def predict_files(run_dir, # A finished run
     df['error'] = [errors.get(i, '') for i in range(len(files))]
     return df
 
-# %% ../nbs/17_runs.ipynb #c12f19eb
+# %% ../nbs/17_runs.ipynb #9217250c
 @call_parse
 def covid_xray_train(
     data:str='phantom',          # phantom, covidx_v1, kermany, or the path of a folder or manifest
     recipe:str='covid_resnet',   # What to train
-    profile:str='quick',         # quick (minutes, phantoms), cpu (under an hour, real radiographs) or paper (for a GPU)
+    profile:str='quick',         # quick (minutes, phantoms), cpu (under an hour, real radiographs); for a GPU: paper, paper-299 or gpu
     arch:str=None,               # Architecture; default: the profile's
     seed:int=0,                  # Seed of everything
     out:str=None,                # Folder of the run; required
     device:str=None,             # cpu or cuda; default: a GPU if there is one
+    find_rates:bool=False,       # Run a learning-rate range test before each phase, for the record; changes no weight
 ):
     "Train all stages, evaluate on the test split, write report.json and predictions.csv; call again to go on"
     with one_line_errors():
         if not out: raise CourseError('--out is missing: name the folder of the run, for instance --out runs/mine')
-        report = train_run(out, data, recipe, profile, arch, seed, device=device)
+        report = train_run(out, data, recipe, profile, arch, seed, device=device, find=find_rates)
         print_report(report, out)
 
-# %% ../nbs/17_runs.ipynb #7e637313
+# %% ../nbs/17_runs.ipynb #6290a067
 def print_report(report, out):
     "The table of a report, for a terminal"
     from covid_xray.evaluation import report_table
     print(report_table(report).to_string())
     if n := report.get('n_seen_dropped'): print(f'{n} test images were left out: the run has seen them, or their patients, in training')
-    where, what = (Path(out), 'test') if 'split' not in report else (Path(out)/'<last stage>', 'validation')
+    where, what = (Path(out), 'test') if 'split' not in report else (Path(out)/report['folder'], 'validation')
     print(f'{report["n"]} {what} images of {report["data"]}; written to {where/"report.json"}. Not a medical device.')
 
 # %% ../nbs/17_runs.ipynb #74e5ab66

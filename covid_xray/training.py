@@ -7,8 +7,8 @@ __all__ = ['LATER', 'pick_device', 'make_learner', 'rng_state', 'set_rng_state',
            'group_lrs', 'EpochSeed', 'save_checkpoint', 'load_checkpoint', 'Historian', 'Averaged', 'fit_phase',
            'StageRun', 'stage_config', 'finish_stage', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
-# %% ../nbs/09_lr_finder.ipynb #0a35856e
-import random, tempfile, time
+# %% ../nbs/09_lr_finder.ipynb #4a24ab87
+import random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def set_rng_state(state, # From `rng_state`
     random.setstate(state[0]); np.random.set_state(state[1]); torch.set_rng_state(state[2])
     if state[3]: torch.cuda.set_rng_state_all(state[3])
 
-# %% ../nbs/09_lr_finder.ipynb #f0d2ddbe
+# %% ../nbs/09_lr_finder.ipynb #2b611756
 @dataclass
 class RangeTest:
     "What a learning-rate range test saw, and what follows from it"
@@ -75,17 +75,18 @@ class RangeTest:
         ax.plot(self.lrs, self.losses, color='k', lw=1)
         for i,(name,lr) in enumerate(self.suggestions.items()):
             y = np.interp(lr, self.lrs, self.losses, left=np.nan) # a tenth of the best rate may lie left of the first one shown
-            ax.plot(lr, y, 'os^'[i%3], color=f'C{i}', ms=8, label=f'{name}{"/10" if name=="minimum" else ""} {lr:.1e}')
+            ax.plot(lr, y, 'os^'[i%3], color=f'C{i}', ms=8, label=f'{name}{"/10" if name=="minimum" else ""} {lr:.1e}{" (left of the plot)" if np.isnan(y) else ""}')
         ax.set(xscale='log', xlabel='learning rate', ylabel='training loss (smoothed)', title='Learning-rate range test'); ax.legend()
         return ax
 
-# %% ../nbs/09_lr_finder.ipynb #31b2eef3
+# %% ../nbs/09_lr_finder.ipynb #bfa6efb6
 def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
                   start_lr=1e-6, # First rate
                   end_lr=1.,     # Last rate, unless the loss explodes before
                   num_it=80,     # Batches
                  )->RangeTest:
     "Smith's range test (Cyclical Learning Rates, section 3.3): weights, optimizer and random state are left as they were"
+    if num_it<10 or not 0<start_lr<end_lr: raise CourseError(f'a range test of {num_it} batches from {start_lr} to {end_lr}: give at least 10 batches, and a first rate above 0 and below the last')
     state, path, rng, hypers = rng_state(), learn.path, getattr(learn.dls.train, 'rng', None), deepcopy(learn.opt.hypers) if learn.opt else None
     rng_was = rng.getstate() if rng else None
     with tempfile.TemporaryDirectory() as d:
@@ -102,7 +103,7 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
     return RangeTest([float(o) for o in learn.recorder.lrs[cut]], [float(o) for o in learn.recorder.losses[cut]],
                      {k: float(getattr(s, k)) for k in ('valley', 'steep', 'minimum')})
 
-# %% ../nbs/09_lr_finder.ipynb #c79cd33a
+# %% ../nbs/09_lr_finder.ipynb #5e8f6249
 @dataclass(frozen=True)
 class Stage:
     "One stage of progressive resizing: an optional head-only phase, then all layers with discriminative rates"
@@ -123,9 +124,16 @@ class Stage:
     tta:bool=False                  # Predict the mean of an image and its mirror image; the paper does not
 
     def __post_init__(self):
-        if self.head_epochs<0 or self.body_epochs<0 or not self.epochs: raise CourseError(f'stage {self.name} has {self.head_epochs}+{self.body_epochs} epochs: give at least one, and none below 0')
-        if not 0<=self.ema<1: raise CourseError(f'stage {self.name} averages weights with a decay of {self.ema}: give 0 (off) or a number below 1, for instance .99')
-        if np.shape(self.body_lrs)!=(2,) or min(self.head_lr, *self.body_lrs)<=0: raise CourseError(f'stage {self.name}: give rates above 0, and two for body_lrs (earliest and last group)')
+        bad = lambda why: CourseError(f'stage {self.name}{why}')
+        number = lambda v: isinstance(v, (int, float)) and v==v
+        if not re.fullmatch(r'[\w.-]*\w[\w.-]*', str(self.name)): raise bad(': the name becomes a folder, use letters, digits, _ . and - only')
+        if not all(isinstance(v, int) and v>=0 for v in (self.head_epochs, self.body_epochs)) or not self.epochs:
+            raise bad(f' has {self.head_epochs}+{self.body_epochs} epochs: give at least one, whole numbers, and none below 0')
+        if np.shape(self.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (self.head_lr, *self.body_lrs)): raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
+        for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
+            if not number(v := getattr(self, k)) or not 0<=v<=most: raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
+        if self.tta not in (True, False): raise bad(f': tta is {self.tta!r}, give True or False')
+        if self.ema and not self.body_epochs: raise bad(': ema averages the weights of the all-layers phase, give body_epochs')
 
     @property
     def epochs(self)->int: return self.head_epochs + self.body_epochs
@@ -196,21 +204,22 @@ class Averaged(Callback):
     def after_validate(self):
         if self.epoch<self.n_epoch-1: self.model.load_state_dict(self.last)
 
-# %% ../nbs/09_lr_finder.ipynb #c98635b7
+# %% ../nbs/09_lr_finder.ipynb #d18e1b85
 def fit_phase(learn, stage, phase, # 'head' or 'body'
-              folder, history, done, seed, ckpt=None): # `ckpt`: to go on from
+              folder, history, done, seed, ckpt=None, find=False): # `ckpt`: to go on from; `find`: keep a range test beside it
     "One one-cycle of a stage, with a checkpoint each epoch; goes on where `done` says"
     n, head = (stage.head_epochs, True) if phase=='head' else (stage.body_epochs, False)
     if done[phase]>=n: return
     learn.opt = None; learn.create_opt()
     learn.freeze() if head else learn.unfreeze()
+    if find and not done[phase]: write_json(lr_range_test(learn).suggestions, folder/f'range_{phase}.json')
     if ckpt and done[phase]: learn.opt.load_state_dict(ckpt['opt'])
     cbs = [EpochSeed(seed, stage.name, phase), Historian(folder/'checkpoint.pt', phase, history, done, done[phase])]
     if stage.mixup and not head: cbs.append(MixUp(stage.mixup))
     if stage.ema and not head: cbs.append(Averaged(stage.ema, ckpt.get('mean') if ckpt and done[phase] else None))
     learn.fit_one_cycle(n, stage.head_lr if head else np.array(group_lrs(stage)), cbs=cbs, start_epoch=done[phase])
 
-# %% ../nbs/09_lr_finder.ipynb #9cc7696e
+# %% ../nbs/09_lr_finder.ipynb #c4fd74c4
 @dataclass(frozen=True)
 class StageRun:
     "A finished stage on disk"
@@ -227,6 +236,8 @@ class StageRun:
 
     def note_rate(self, phase, found, why):
         "Write into `stage.json` what the range test `found` before a phase ('head', 'body') suggested, and why its rate was chosen"
+        s = self.record['config']['stage']
+        choose(phase, [p for p in ('head', 'body') if s[f'{p}_epochs']], 'phase of this stage')
         with locked(self.folder):
             record = self.record
             record.setdefault('rates', {}).setdefault(phase, {}).update(suggested=found.suggestions, why=why)
@@ -236,7 +247,8 @@ class StageRun:
         "The trained model, in evaluation mode"
         c = self.record['config']
         model = make_model(c['arch'], len(c['vocab']), pretrained=False)
-        load_weights(model, self.weights)
+        try: load_weights(model, self.weights)
+        except CourseError as e: raise CourseError(f'{e}; or delete {self.folder} and train again') from None
         return model.eval()
 
 # %% ../nbs/09_lr_finder.ipynb #dbcf7797
@@ -248,20 +260,22 @@ def stage_config(data, stage, arch, seed, init=None):
     return plain(dict(stage=fields, arch=arch, seed=seed, data=data.name, manifest_sha256=data.sha256, vocab=data.vocab,
                       init=init.key if init else 'imagenet'))
 
-# %% ../nbs/09_lr_finder.ipynb #8e429efa
+# %% ../nbs/09_lr_finder.ipynb #0eb19ea7
 def finish_stage(folder, learn, config, key, history, device):
     "Write a stage's weights and history, then `stage.json` last: its presence says that the stage is whole"
     save_weights(learn.model, folder/'weights.safetensors')
     df, s = pd.DataFrame(history), Stage(**config['stage'])
-    rates = dict(head=dict(peak=s.head_lr) if s.head_epochs else None, body=dict(peak=group_lrs(s)) if s.body_epochs else None)
+    rates = {p: dict(peak=s.head_lr if p=='head' else group_lrs(s), why='given') for p in ('head', 'body') if getattr(s, f'{p}_epochs')}
+    for p,r in rates.items():
+        if (f := folder/f'range_{p}.json').is_file(): r.update(suggested=read_json(f), why='given, and compared with a range test')
     with atomic_path(folder/'history.csv') as tmp: df.to_csv(tmp, index=False)
-    write_json(dict(key=key, config=config, device=str(device), weights_from=learn.model.origin, rates={k: dict(v, why='given') for k,v in rates.items() if v},
+    write_json(dict(key=key, config=config, device=str(device), weights_from=learn.model.origin, rates=rates,
                     versions=versions(), commit=git_commit(), epochs=len(df),
                     seconds=round(float(df.seconds.sum()), 1) if len(df) else 0., last=history[-1] if history else None), folder/'stage.json')
     (folder/'checkpoint.pt').unlink(missing_ok=True)
     return StageRun(folder)
 
-# %% ../nbs/09_lr_finder.ipynb #139a8cf2
+# %% ../nbs/09_lr_finder.ipynb #3c0a425e
 def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `<name>-<hash>`
               data,           # A `DataSet` whose validation patients are cut
               stage,          # A `Stage`
@@ -269,6 +283,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
               seed=0,         # Head, order and augmentation follow from it
               init=None,      # A `StageRun` to start from; None: ImageNet weights
               settings=None, device=None, # Folders; 'cpu' or 'cuda' (None: a GPU if there is one)
+              find=False,     # Run a range test before each phase, for the record? It changes no weight
              )->StageRun:
     "Train one stage (COVID-ResNet, section 3.3): a checkpoint each epoch, resumed if interrupted, loaded if finished"
     settings, device = settings or get_settings(), pick_device(device)
@@ -286,7 +301,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
         elif init: load_weights(model, init.weights).origin = init.folder.name
         learn = make_learner(dls, model, stage.train_bn, stage.smooth)
         history, done = (ckpt['history'], ckpt['done']) if ckpt else ([], dict(head=0, body=0))
-        for phase in ('head', 'body'): fit_phase(learn, stage, phase, folder, history, done, seed, ckpt)
+        for phase in ('head', 'body'): fit_phase(learn, stage, phase, folder, history, done, seed, ckpt, find)
         return finish_stage(folder, learn, config, key, history, device)
 
 # %% ../nbs/09_lr_finder.ipynb #6759a30c
