@@ -6,9 +6,9 @@
 __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'run_notebook', 'run_notebooks', 'run_course',
            'covid_xray_course']
 
-# %% ../nbs/90_course.ipynb #4d28d9fe
+# %% ../nbs/90_course.ipynb #992a3a4f
 import os, time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.script import call_parse
@@ -59,21 +59,25 @@ def run_notebook(path,     # A notebook
     except papermill.PapermillExecutionError as e: status = f'{e.ename}: {(e.evalue.splitlines() or [""])[-1]}'
     return dict(notebook=path.stem, seconds=round(time.time()-t0, 1), status=status)
 
-# %% ../nbs/90_course.ipynb #9d93f6ab
+# %% ../nbs/90_course.ipynb #6dd346b7
 def run_notebooks(paths,        # Notebooks, in order
                   out,          # As in `run_notebook`
-                  workers:int=2,# How many at a time, of those that do not train
+                  workers:int=2,# How many at a time
                   **params,     # As in `run_notebook`
-                 ):             # Yields the rows of `run_notebook`; the chapters that train come last
-    "Execute notebooks: those that train in order and alone, the others side by side"
+                 ):             # Yields the rows of `run_notebook` as they come
+    "Execute notebooks: those with a `profile` in order, the others beside them (quick) or before them"
     chain = [p for p in paths if notebook_parameters(p, profile='quick')]
-    threads = max(1, (os.cpu_count() or 1)//workers)
-    with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads), ThreadPoolExecutor(workers) as ex:
-        jobs = [ex.submit(run_notebook, p, out, threads, **params) for p in paths if p not in chain]
+    beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
+    with (environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads),
+          ThreadPoolExecutor(max(1, workers-beside)) as free, ThreadPoolExecutor(1) as ordered):
+        jobs = [free.submit(run_notebook, p, out, threads, **params) for p in paths if p not in chain]
+        if beside: jobs += [ordered.submit(run_notebook, p, out, threads, **params) for p in chain]
         try:
-            for j in jobs: yield j.result()
-        except BaseException: ex.shutdown(cancel_futures=True); raise
-    for p in chain: yield run_notebook(p, out, **params)
+            for j in as_completed(jobs): yield j.result()
+        except BaseException:
+            for ex in (free, ordered): ex.shutdown(cancel_futures=True)
+            raise
+    if not beside: yield from (run_notebook(p, out, **params) for p in chain)
 
 # %% ../nbs/90_course.ipynb #ddf0610d
 def run_course(out,             # Folder for executed notebooks and everything they make
@@ -91,11 +95,11 @@ def run_course(out,             # Folder for executed notebooks and everything t
         write_json(rows, out/'course.json')
     return pd.DataFrame(rows)
 
-# %% ../nbs/90_course.ipynb #382f3277
+# %% ../nbs/90_course.ipynb #04459236
 @call_parse
 def covid_xray_course(
     data:str='phantom',       # phantom, covidx_v1, kermany, or the path of a folder or manifest
-    profile:str='quick',      # quick (minutes, phantoms), cpu (real radiographs) or paper (for a GPU)
+    profile:str='quick',      # quick (minutes, phantoms), cpu (real radiographs); for a GPU: paper, paper-299 or gpu
     out:str='runs/course',    # Folder for executed notebooks and everything they make
     seed:int=0,               # Seed of everything
     nbs:str=None,             # Folder of the notebooks; default: nbs/ of the checkout
@@ -103,7 +107,7 @@ def covid_xray_course(
     "Run every notebook of the course in order; status 0 only if all ran"
     with one_line_errors():
         from covid_xray.curation import DATASETS
-        choose(profile, ('quick', 'cpu', 'paper'), 'profile'); check_seed(seed)
+        choose(profile, ('quick', 'cpu', 'paper', 'paper-299', 'gpu'), 'profile'); check_seed(seed)
         if data not in DATASETS:
             path = Path(data).expanduser().absolute() # notebooks run in their own folder
             data = str(path) if path.exists() else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set')
