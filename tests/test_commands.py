@@ -76,8 +76,9 @@ def test_evaluate_again_gives_the_same(trained, command):
     assert len(json.loads((run/'looks.json').read_text(encoding='utf-8')))>=2
 
 
-def test_validate_spends_no_look(trained, command):
-    run, _ = trained
+def test_validate_spends_no_look(trained, command, tmp_path):
+    import shutil
+    run = Path(shutil.copytree(trained[0], tmp_path/'run'))
     looks = (run/'looks.json').read_bytes()
     p = command('covid_xray_evaluate', run, '--split', 'valid')
     assert p.returncode==0, p.stderr[-2000:]
