@@ -103,7 +103,7 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
     return RangeTest([float(o) for o in learn.recorder.lrs[cut]], [float(o) for o in learn.recorder.losses[cut]],
                      {k: float(getattr(s, k)) for k in ('valley', 'steep', 'minimum')})
 
-# %% ../nbs/09_lr_finder.ipynb #5e8f6249
+# %% ../nbs/09_lr_finder.ipynb #6dc736ac
 @dataclass(frozen=True)
 class Stage:
     "One stage of progressive resizing: an optional head-only phase, then all layers with discriminative rates"
@@ -132,8 +132,7 @@ class Stage:
         if np.shape(self.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (self.head_lr, *self.body_lrs)): raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
         for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
             if not number(v := getattr(self, k)) or not 0<=v<=most: raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
-        if self.tta not in (True, False): raise bad(f': tta is {self.tta!r}, give True or False')
-        if self.ema and not self.body_epochs: raise bad(': ema averages the weights of the all-layers phase, give body_epochs')
+        if self.tta not in (True, False) or self.ema and not self.body_epochs: raise bad(f': give True or False for tta ({self.tta!r}), and body_epochs with ema, which averages their weights')
 
     @property
     def epochs(self)->int: return self.head_epochs + self.body_epochs
