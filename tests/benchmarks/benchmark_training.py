@@ -1,6 +1,7 @@
 """What a training costs beside its arithmetic, as ratios within one run, the two ways in turn. `--data covidx_v1` where COVID_XRAY_DATA has it.
 
-(a) an epoch with the real loader, over as many optimizer steps on one batch that is already in memory; the aim is at most 1.05
+(a) an epoch with the real loader, over as many optimizer steps on one batch that is already in memory; the aim is at most 1.05;
+    and, less disturbed by a noisy machine, the seconds of the loader by itself over those of the steps
 (b) one stage as we train it, cache and checkpoints included, over the same stage in the plainest fastai, both from files of original size,
     with random weights (which take the same time as pretrained ones and need no download); the aim is at most 0.6
 (c) chapter 13c's base recipe, of six and of three epochs, over the paper's, all at `--size` pixels: seconds of training, if the recipe
@@ -89,9 +90,16 @@ def loader_over_one_batch(o, data, augment):
     with learn.no_bar(), learn.no_logging():
         for loader in (real, same): epoch(loader) # warm up
         pairs = in_turn(lambda: epoch(real), lambda: epoch(same), o.repeats)
+
+    def read():
+        t = clock(device)
+        for _ in real: pass
+        return clock(device)-t
+    alone = [read()[0] for _ in range(o.repeats)]
     for a, b in pairs: print(f'(a) {augment}: {len(same)} steps with the loader {a[0]:.2f} s, on one batch {b[0]:.2f} s, ratio {a[0]/b[0]:.3f}')
     print(f'(a) {augment}, {o.arch}, {o.size} px, batch {o.batch}, {device}: '
-          f'median ratio {median(pairs, 0):.3f} (of processor time {median(pairs, 1):.3f})', flush=True)
+          f'median ratio {median(pairs, 0):.3f} (of processor time {median(pairs, 1):.3f}); '
+          f'the loader by itself takes {statistics.median(alone)/statistics.median(b[0] for _, b in pairs):.3f} of the time of the steps', flush=True)
 
 
 def originals(o, data):
