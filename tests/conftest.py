@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # two workers side by side: a thread each
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
+
+
+def pytest_collection_modifyitems(items):
+    "The longest files first, so that both workers end at about the same time"
+    first = ['test_notebooks.py', 'test_notebooks_alone.py']
+    items.sort(key=lambda i: first.index(i.path.name) if i.path.name in first else len(first))
 
 
 @pytest.fixture(scope='session')
