@@ -13,8 +13,8 @@ NBS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
 
 
 def pytest_collection_modifyitems(items):
-    "The longest files first, so that both workers end at about the same time"
-    first = ['test_notebooks.py', 'test_notebooks_alone.py']
+    "The longest files first, so that both workers end at about the same time (each takes its first two files at once)"
+    first = ['test_notebooks.py', 'test_notebooks_alone.py', 'test_quarantine.py', 'test_commands.py']
     items.sort(key=lambda i: first.index(i.path.name) if i.path.name in first else len(first))
 
 
