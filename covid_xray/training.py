@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHOICES', 'LATER', 'check_stage', 'Stage', 'group_lrs', 'EpochSeed', 'save_checkpoint', 'load_checkpoint',
            'best_epoch', 'out_of_patience', 'Historian', 'Averaged', 'fit_phase', 'head_of', 'StageRun', 'stage_config',
-           'finish_stage', 'only_run', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
+           'finish_stage', 'only_run', 'first_model', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
 # %% ../nbs/09b_training.ipynb #8e3e4a0a
 import re, time
@@ -166,7 +166,7 @@ class Averaged(Callback):
     def after_validate(self):
         if self.epoch<self.n_epoch-1: unwrap(self.model).load_state_dict(self.last)
 
-# %% ../nbs/09b_training.ipynb #48248fbf
+# %% ../nbs/09b_training.ipynb #6b354120
 def fit_phase(learn, stage, phase, # 'head' or 'body'
               folder, history, done, seed, ckpt=None, find=False, cbs=()): # `ckpt`: to go on from; `find`: keep a range test beside it
     "One one-cycle of a stage, with a checkpoint each epoch; goes on where `done` says"
@@ -183,7 +183,7 @@ def fit_phase(learn, stage, phase, # 'head' or 'body'
         if stage.ema and not head: cbs.append(Averaged(stage.ema, ckpt.get('mean')))
         fit = learn.fit_one_cycle if stage.schedule=='one-cycle' else learn.fit
         with together(learn): fit(n, stage.head_lr if head else np.array(group_lrs(stage)), cbs=cbs, start_epoch=done[phase])
-    if keeper.best: learn.model.load_state_dict(keeper.best)
+    if keeper.best and not head: learn.model.load_state_dict(keeper.best)
 
 # %% ../nbs/09b_training.ipynb #5b9bfe54
 def head_of(hidden=0, # `Stage.hidden`
@@ -257,7 +257,16 @@ def only_run(folder): # Of a stage
         wait_for_all(); yield; return # the first process has the lock
     with locked(folder): wait_for_all(); yield
 
-# %% ../nbs/09b_training.ipynb #5ff66aa2
+# %% ../nbs/09b_training.ipynb #d707187a
+def first_model(stage, arch, n_classes, seed, init=None, ckpt=None, settings=None): # `init`: a `StageRun`; `ckpt`: from `load_checkpoint`
+    "The model that a stage begins, or goes on, with"
+    set_seed(seed)
+    model = make_model(arch, n_classes, pretrained=stage.pretrained and not init and not ckpt, settings=settings, **head_of(stage.hidden))
+    if ckpt: model.load_state_dict(ckpt['model']); model.origin = ckpt['origin']
+    elif init: load_weights(model, init.weights).origin = init.folder.name
+    return model
+
+# %% ../nbs/09b_training.ipynb #2e5ff743
 def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `<name>-<hash>`
               data,           # A `DataSet` whose validation patients are cut
               stage,          # A `Stage`
@@ -280,10 +289,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
         if not world()[0]: [half.unlink() for half in folder.glob('.*.tmp*')] # left by a kill in the middle of writing
         ckpt = load_checkpoint(folder/'checkpoint.pt')
         dls = make_loaders(data, stage.size, batch_share(stage.batch_size), stage.augment, settings=settings, device=device, balance=stage.balance, colour=stage.colour)
-        set_seed(seed)
-        model = make_model(arch, len(data.vocab), pretrained=stage.pretrained and not init and not ckpt, settings=settings, **head_of(stage.hidden))
-        if ckpt: model.load_state_dict(ckpt['model']); model.origin = ckpt['origin']
-        elif init: load_weights(model, init.weights).origin = init.folder.name
+        model = first_model(stage, arch, len(data.vocab), seed, init, ckpt, settings)
         learn = make_learner(dls, model, stage.train_bn, stage.smooth, stage.loss, stage.opt)
         history, done = (ckpt['history'], ckpt['done']) if ckpt else ([], dict(head=0, body=0))
         for phase in ('head', 'body'): fit_phase(learn, stage, phase, folder, history, done, seed, ckpt, find, cbs)
