@@ -47,12 +47,13 @@ def draw(x,        # (B,C,H,W)
     r = torch.empty(len(x), device=x.device).uniform_(lo, hi)
     return torch.where(torch.rand(len(x), device=x.device)<p, r, torch.full_like(r, none))
 
-# %% ../nbs/06_augmentation.ipynb #e55babab
+# %% ../nbs/06_augmentation.ipynb #891ceb1a
 def shift_mat(x,      # (B,C,H,W)
-              px=12,  # Largest shift in pixels of `x`, each way
-              p=1.):  # Probability that an image is shifted
+              px=12,  # Largest shift in pixels, each way
+              p=1.,   # Probability that an image is shifted
+              of=None): # Of an image of this side; None: pixels of `x` itself
     "Random shifts as affine matrices (B,3,3)"
-    dx,dy = (draw(x, -px, px, p)*2/(n-1) for n in (x.shape[-1], x.shape[-2]))
+    dx,dy = (draw(x, -px, px, p)*2/((of or n)-1) for n in (x.shape[-1], x.shape[-2]))
     o,z = torch.ones_like(dx),torch.zeros_like(dx)
     return affine_mat(o, z, dx, z, o, dy)
 
@@ -171,17 +172,18 @@ def grey(x): # (B,1 or 3,H,W); the same number of channels, all equal
     "Take the colours away"
     return x if x.shape[1]==1 else TF.rgb_to_grayscale(x.as_subclass(torch.Tensor), num_output_channels=3)
 
-# %% ../nbs/06_augmentation.ipynb #00593d87
+# %% ../nbs/06_augmentation.ipynb #40bbec71
 DEEP_COVID = dict( # Deep Covid, Table 1
     rotate=20, flip=.5, shift=12, blur=2,                            # paper: degrees, probability each way, pixels, σ in pixels
+    side=224,                                                        # ours: pixels of an image of this side; smaller ones are shifted less
     shear=10, zoom=(.9, 1.1), contrast=(.8, 1.2), multiply=(.8, 1.2), # ours
     rgb=20/255, hsv=(20/180, 30/255, 20/255), p=.3)                  # ours; p: probability of each step that changes pixels
 
-# %% ../nbs/06_augmentation.ipynb #2f690223
+# %% ../nbs/06_augmentation.ipynb #dc689d88
 def deep_covid()->list:
     "Deep Covid, Table 1: twelve steps with the ranges of `DEEP_COVID`"
     c = DEEP_COVID
-    geometry = setup_aug_tfms([Rotate(c['rotate'], p=1.), Flip(p=c['flip']), affine(vflip_mat, p=c['flip']), affine(shift_mat, px=c['shift']),
+    geometry = setup_aug_tfms([Rotate(c['rotate'], p=1.), Flip(p=c['flip']), affine(vflip_mat, p=c['flip']), affine(shift_mat, px=c['shift'], of=c['side']),
                                affine(shear_mat, deg=c['shear']), Zoom(*c['zoom'], p=1.)])
     pixels = [partial(blur, max_sigma=c['blur']), partial(scale, lo=c['contrast'][0], hi=c['contrast'][1], about=.5),
               partial(rgb_shift, most=c['rgb']), partial(hsv_shift, most=c['hsv']), grey, equalize,

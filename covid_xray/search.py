@@ -80,7 +80,7 @@ def fill_queue(study, grid, # A study; field → values
             if i not in have: study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=dict(cell=i),
                                                            system_attrs=dict(fixed_params=params, grid_id=i, search_space=space)))
 
-# %% ../nbs/15_grid_search.ipynb #3fd3656f
+# %% ../nbs/15_grid_search.ipynb #e8620c0f
 class Reporter(Callback):
     "Tells Optuna the validation F1 of each epoch; ends a trial that its pruner gives up"
     order = 66 # after `Historian`
@@ -90,7 +90,7 @@ class Reporter(Callback):
         h = self.learn.historian
         if h.phase!='body' or not h.history or h.history[-1]['f1'] is None: return
         self.trial.report(h.history[-1]['f1'], 1000*self.names.index(h.stage.name)+len(h.history))
-        if self.trial.should_prune(): raise optuna.TrialPruned()
+        if self.trial.should_prune(): raise optuna.TrialPruned('behind the others')
 
 # %% ../nbs/15_grid_search.ipynb #31975917
 def judge_cell(run, data, out, params, settings=None, device=None)->dict: # The report, also in `<out>/report.json`
@@ -126,33 +126,32 @@ def open_cells(study): # (waiting, running): numbers of cells
     trials = [t for t in study.get_trials(deepcopy=False) if 'cell' in t.user_attrs]
     return tuple({t.user_attrs['cell'] for t in trials if t.state==s} for s in (TrialState.WAITING, TrialState.RUNNING))
 
-# %% ../nbs/15_grid_search.ipynb #2f6a8b85
-def work_off(study, objective, grid, poll=2.): # `poll`: seconds between looks while others finish
+# %% ../nbs/15_grid_search.ipynb #792bbaf0
+def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show a bar? `poll`: seconds between looks while others finish
     "Train cells from the queue until all of the grid are done"
     import optuna
-    from fastprogress.fastprogress import progress_bar
+    from tqdm import tqdm
     def of_the_queue(trial):
-        if 'cell' not in trial.user_attrs: raise optuna.TrialPruned() # another worker was faster: the queue is empty
+        if 'cell' not in trial.user_attrs: raise optuna.TrialPruned('no cell left') # another worker was faster: the queue is empty
         return objective(trial)
-    bar = progress_bar(range(len(cells(grid))), comment='cells')
-    bar.on_iter_begin(); bar.update(0)
-    while True:
-        optuna.storages.fail_stale_trials(study)
-        waiting, running = open_cells(study)
-        bar.update(bar.total-len(waiting|running))
-        if not waiting and not running: break
-        if waiting: study.optimize(of_the_queue, n_trials=1)
-        else: time.sleep(poll)
-    bar.on_iter_end()
+    with tqdm(total=len(cells(grid)), desc='cells', disable=not progress) as bar:
+        while True:
+            optuna.storages.fail_stale_trials(study)
+            waiting, running = open_cells(study)
+            bar.n = bar.total-len(waiting|running); bar.refresh()
+            if not waiting and not running: break
+            if waiting: study.optimize(of_the_queue, n_trials=1)
+            else: time.sleep(poll)
 
-# %% ../nbs/15_grid_search.ipynb #5e56f272
+# %% ../nbs/15_grid_search.ipynb #6f8e55c4
 def grid_search(data, stages,  # A `DataSet` of two classes, validation patients cut; the recipe's `Stage`s
                 grid,          # Field → values; see `FIELDS`
                 out,           # Folder for trials, and for the study's database unless `storage` names one
                 arch='efficientnet_lite0', seed=0,
                 storage=None,  # Address of a database that workers share
                 name='grid', settings=None, device=None,
-                grace=30):     # Seconds after which a silent worker counts as dead
+                grace=30,      # Seconds after which a silent worker counts as dead
+                progress=True):# Show a bar of the cells?
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
     import optuna
     for s in stages:
@@ -166,7 +165,7 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
         study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, sampler, grace=grace)
         fill_queue(study, grid, out)
         suggest = lambda trial: {k: trial.suggest_categorical(k, list(v)) for k,v in grid.items()}
-        work_off(study, make_objective(data, stages, suggest, out, arch, seed, settings, device), grid)
+        work_off(study, make_objective(data, stages, suggest, out, arch, seed, settings, device), grid, progress)
     return study
 
 # %% ../nbs/15_grid_search.ipynb #bb5b7e8b
