@@ -48,7 +48,7 @@ def keep_threshold(run_dir, stage, ds, # The run's folder, its last `StageRun`, 
     write_json(chosen, Path(run_dir)/'threshold.json')
     return chosen
 
-# %% ../nbs/17_runs.ipynb #de4c0011
+# %% ../nbs/17_runs.ipynb #5f838831
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -60,11 +60,12 @@ def train_run(out,                    # The run's folder
     "Train all stages of a recipe and evaluate the last one on the test split; goes on where an earlier call stopped"
     choose(recipe, RECIPES, 'recipe'); check_seed(seed) # before torch is loaded, which takes seconds
     from covid_xray.curation import write_manifest
-    from covid_xray.backbones import ARCHS
+    from covid_xray.backbones import check_input
     from covid_xray.lr_finder import pick_device
     mod, settings = recipe_module(recipe), settings or get_settings()
-    arch, _ = mod.profile_stages(profile, arch)
-    choose(arch, ARCHS, 'architecture'); pick_device(device)
+    arch, todo = mod.profile_stages(profile, arch)
+    for s in todo: check_input(arch, s.size)
+    pick_device(device)
     ds = mod.course_data(data, seed, frac, settings=settings)
     if not len(ds.split('test')): raise CourseError(f'{ds.name} has no test images: add a folder test, or rows whose split is test')
     out, first = make_dir(out), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes

@@ -36,16 +36,16 @@ def with_params(stage,  # A `Stage`
     if (lr := p.pop('lr', None)) is not None: p |= dict(head_lr=lr, body_lrs=(lr*stage.body_lrs[0]/stage.body_lrs[1], lr))
     return replace(stage, **p)
 
-# %% ../nbs/15_grid_search.ipynb #5ed602ea
+# %% ../nbs/15_grid_search.ipynb #9764ad6b
 def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///search.db or postgresql://…
                  grace=30): # Seconds without a heartbeat after which a worker counts as dead
     "The database of a study; a dead worker's trial is given out again after half a minute"
-    import optuna
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter('ignore') # heartbeats are called experimental, and tqdm misses a widget
+        import optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         try: return optuna.storages.RDBStorage(url, engine_kwargs=dict(connect_args=dict(timeout=60)) if url.startswith('sqlite') else None,
-                                               heartbeat_interval=max(1, grace//6), grace_period=grace, failed_trial_callback=optuna.storages.RetryFailedTrialCallback())
+                                               heartbeat_interval=max(1, grace//6), grace_period=grace, heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback())
         except Exception as e: raise CourseError(f'the storage {url} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
 
 # %% ../nbs/15_grid_search.ipynb #deeaf940

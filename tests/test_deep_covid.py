@@ -124,8 +124,8 @@ from covid_xray.training import Stage, fit_stage
 class Count(Callback):
     n = 0
     def after_step(self): Count.n += 1
-data = cut_valid(load_data('phantom', get_settings(), per_class=12), .25)
-stage = Stage('two_48', 48, head_epochs=1, head_lr=2e-3, body_epochs=2, body_lrs=(2e-4, 2e-3), batch_size=16, augment='none', train_bn=False, keep='best')
+data = cut_valid(load_data('phantom', get_settings(), per_class=24), .25)
+stage = Stage('two_48', 48, head_epochs=1, head_lr=3e-3, body_epochs=5, body_lrs=(1e-3, 5e-3), batch_size=16, augment='none', train_bn=False, keep='best')
 run = fit_stage(sys.argv[1], data, stage, cbs=[Count()])
 sys.stdout.write(f'rank {world()[0]} steps {Count.n} train {len(data.split("train"))} valid {len(data.split("valid"))}\\n')
 '''
@@ -147,13 +147,13 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
     said = [ln.split() for ln in (alone.stdout+both.stdout).splitlines() if ln.startswith('rank')]
     assert sorted(s[1] for s in said)==['0', '0', '1']
     n = int(said[0][5])
-    for s in said: assert int(s[3])==3*steps_an_epoch(n, 16, 1)==3*steps_an_epoch(n, 16, 2)
+    for s in said: assert int(s[3])==6*steps_an_epoch(n, 16, 1)==6*steps_an_epoch(n, 16, 2)
     (one,), (two,) = (list((tmp_path/k).glob('two_48-*/stage.json')) for k in ('one', 'two'))
     assert one.parent.name==two.parent.name, 'the same stage, however many processes train it'
-    data = cut_valid(load_data('phantom', get_settings(runs=tmp_path/'runs'), per_class=12), .25)
+    data = cut_valid(load_data('phantom', get_settings(runs=tmp_path/'runs'), per_class=24), .25)
     a, b = (predict_split(StageRun(p.parent), data, settings=get_settings(runs=tmp_path/'runs')) for p in (one, two))
     assert b.image_id.is_unique and b.image_id.tolist()==a.image_id.tolist()==data.split('valid').image_id.tolist()
     vocab = list(data.vocab)
     right = lambda p: (p[vocab].idxmax(axis=1)==p.label).mean()
     assert right(b)==pytest.approx(read(two)['kept']['accuracy'], abs=1/len(b)), 'gathered from both processes'
-    assert right(b)==pytest.approx(right(a), abs=.2) and abs(a[vocab]-b[vocab]).mean().max()<.15
+    assert min(right(a), right(b))>.4 and right(b)==pytest.approx(right(a), abs=.25), (right(a), right(b))
