@@ -114,28 +114,37 @@ def test_a_killed_search_goes_on_with_two_workers_and_does_no_cell_twice(tmp_pat
 
 
 TWO = '''
-import json, sys
+import json, sys, torch
 from fastai.callback.core import Callback
-from covid_xray.core import get_settings
-from covid_xray.curation import load_data
-from covid_xray.processes import world
-from covid_xray.splits import cut_valid
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from fastai.learner import Learner
+from fastai.optimizer import SGD
+from covid_xray.deep_covid import course_data
+from covid_xray.processes import batch_share, together, unwrap, world
 from covid_xray.training import Stage, fit_stage
 class Count(Callback):
     n = 0
     def after_step(self): Count.n += 1
-data = cut_valid(load_data('phantom', get_settings(), per_class=24), .25)
-stage = Stage('two_48', 48, head_epochs=1, head_lr=3e-3, body_epochs=5, body_lrs=(1e-3, 5e-3), batch_size=16, augment='none', train_bn=False, keep='best')
+data = course_data('phantom', frac=.2)
+stage = Stage('two_48', 48, body_epochs=5, body_lrs=(3e-3, 3e-3), batch_size=32, augment='none', keep='best')
 run = fit_stage(sys.argv[1], data, stage, cbs=[Count()])
+
+x, y = torch.arange(96.).reshape(24, 4).sin(), torch.arange(24.).cos()[:, None] # no dropout, no batch-norm, all images in one batch: gradients must agree to the last digits
+dls = DataLoaders(*(DataLoader(list(zip(x, y)), bs=b, shuffle=b<24, device='cpu') for b in (batch_share(24), 24)))
+torch.manual_seed(0)
+learn = Learner(dls, torch.nn.Linear(4, 1), torch.nn.functional.mse_loss, opt_func=SGD, lr=.1)
+with together(learn), learn.no_bar(), learn.no_logging(): learn.fit(5)
+weights = unwrap(learn.model).weight.detach().numpy().ravel().tolist()
+sys.stdout.write(f'weights {json.dumps(weights)}\\n')
 sys.stdout.write(f'rank {world()[0]} steps {Count.n} train {len(data.split("train"))} valid {len(data.split("valid"))}\\n')
 '''
 
 
 def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
-    from covid_xray.curation import load_data
     from covid_xray.core import get_settings
+    from covid_xray.deep_covid import course_data
     from covid_xray.processes import steps_an_epoch
-    from covid_xray.splits import cut_valid
     from covid_xray.training import StageRun, predict_split
     (tmp_path/'two.py').write_text(TWO)
     env = dict(os.environ, COVID_XRAY_RUNS=str(tmp_path/'runs'), OMP_NUM_THREADS='1')
@@ -147,13 +156,17 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
     said = [ln.split() for ln in (alone.stdout+both.stdout).splitlines() if ln.startswith('rank')]
     assert sorted(s[1] for s in said)==['0', '0', '1']
     n = int(said[0][5])
-    for s in said: assert int(s[3])==6*steps_an_epoch(n, 16, 1)==6*steps_an_epoch(n, 16, 2)
+    for s in said: assert int(s[3])==5*steps_an_epoch(n, 32, 1)==5*steps_an_epoch(n, 32, 2)
+    weights = [json.loads(ln.removeprefix('weights ')) for ln in (alone.stdout+both.stdout).splitlines() if ln.startswith('weights')]
+    assert len(weights)==3
+    for w in weights[1:]: assert w==pytest.approx(weights[0], abs=1e-6), 'two halves of a batch give the gradient of the whole'
     (one,), (two,) = (list((tmp_path/k).glob('two_48-*/stage.json')) for k in ('one', 'two'))
     assert one.parent.name==two.parent.name, 'the same stage, however many processes train it'
-    data = cut_valid(load_data('phantom', get_settings(runs=tmp_path/'runs'), per_class=24), .25)
-    a, b = (predict_split(StageRun(p.parent), data, settings=get_settings(runs=tmp_path/'runs')) for p in (one, two))
+    settings = get_settings(runs=tmp_path/'runs')
+    data = course_data('phantom', frac=.2, settings=settings)
+    a, b = (predict_split(StageRun(p.parent), data, settings=settings) for p in (one, two))
     assert b.image_id.is_unique and b.image_id.tolist()==a.image_id.tolist()==data.split('valid').image_id.tolist()
     vocab = list(data.vocab)
     right = lambda p: (p[vocab].idxmax(axis=1)==p.label).mean()
     assert right(b)==pytest.approx(read(two)['kept']['accuracy'], abs=1/len(b)), 'gathered from both processes'
-    assert min(right(a), right(b))>.4 and right(b)==pytest.approx(right(a), abs=.25), (right(a), right(b))
+    assert min(right(a), right(b))>.7 and right(b)==pytest.approx(right(a), abs=.15), (right(a), right(b)) # batch-norm sees half batches: near, not equal
