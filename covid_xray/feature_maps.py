@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['first_layers', 'feature_maps', 'plot_maps', 'dead_filters']
 
-# %% ../nbs/14b_feature_maps.ipynb #127d720b
+# %% ../nbs/14b_feature_maps.ipynb #442ee5f5
 import numpy as np, torch
+from .core import CourseError
 from fastai.callback.hook import hook_outputs
 from torch import nn
-from .core import CourseError
 
 # %% ../nbs/14b_feature_maps.ipynb #b0fd9fab
 def first_layers(model,   # Any network
