@@ -55,18 +55,19 @@ def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///searc
                                     heartbeat_interval=max(1, grace//6), grace_period=grace, heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
     except Exception as e: raise CourseError(f'the storage {url} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
 
-# %% ../nbs/15_grid_search.ipynb #f0416f80
+# %% ../nbs/15_grid_search.ipynb #1fdd383a
 def open_study(url,    # As in `open_storage`
                name:str,
                facts:dict, # What all workers must agree on: data, recipe, seed, grid …; plain values
-               sampler=None, pruner=None, grace=30):
+               sampler=None, pruner=None, grace=30,
+               joiner=None): # The sampler of one who joins; None: as `sampler`
     "Create a study, or join one of the same facts; any other is a `CourseError`"
     optuna, storage, facts = get_optuna(), open_storage(url, grace), plain(facts)
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction='maximize', sampler=sampler, pruner=pruner)
         study.set_user_attr('facts', facts)
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
+        study = optuna.load_study(storage=storage, study_name=name, sampler=joiner or sampler, pruner=pruner)
         for _ in range(50): # its creator may be about to write them
             if (was := study.user_attrs.get('facts')): break
             time.sleep(.1)
@@ -200,7 +201,7 @@ def suggest_all(trial): # Optuna's trial
     return dict(lr=trial.suggest_float('lr', 1e-5, 1e-2, log=True), batch_size=trial.suggest_categorical('batch_size', [8, 16, 32]),
                 opt=trial.suggest_categorical('opt', ['adam', 'sgd', 'rmsprop']), pretrained=trial.suggest_categorical('pretrained', [True, False]))
 
-# %% ../nbs/15_grid_search.ipynb #9a7e425c
+# %% ../nbs/15_grid_search.ipynb #1d5e36df
 def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0, storage=None, name='tpe', suggest=suggest_all, settings=None, device=None):
     "Trials chosen by TPE, with median pruning, until the study has `n_trials`; shared and resumed as `grid_search`. Returns the study"
     optuna = get_optuna()
@@ -208,8 +209,8 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
     if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
     out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
-    sampler, pruner = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(1, n_trials//2))), optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-    study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, sampler, pruner)
+    first, joiner = (optuna.samplers.TPESampler(seed=o, n_startup_trials=min(10, max(1, n_trials//2))) for o in (seed, None)) # the same seed would try the same
+    study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, first, optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1), joiner=joiner)
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     stop = optuna.study.MaxTrialsCallback(n_trials, states=done)
     if len(study.get_trials(states=done, deepcopy=False))<n_trials:
