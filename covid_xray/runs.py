@@ -35,20 +35,21 @@ def open_run(out,     # The run's folder
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
 
-# %% ../nbs/17_runs.ipynb #ab7d7a9a
+# %% ../nbs/17_runs.ipynb #429874ae
 def keep_threshold(run_dir, stage, ds, # The run's folder, its last `StageRun`, its `DataSet`
                    rule,               # Arguments of `threshold.choose_threshold`: rule and target
                    settings=None, device=None)->dict|None: # What was chosen; None where the validation patients are not of both classes
     "Choose a run's threshold on its validation patients; written to threshold.json"
     from covid_xray.threshold import choose_threshold
     from covid_xray.training import predict_split
-    valid = ds.split('valid')
+    valid, f = ds.split('valid'), Path(run_dir)/'threshold.json'
+    if f.is_file() and (was := read_json(f)).get('key')==stage.key: return was
     if valid.label.nunique()<2: return None
     chosen = choose_threshold(predict_split(stage, ds, 'valid', settings, device), ds.vocab, **rule, patients=valid.patient_id)
-    write_json(chosen, Path(run_dir)/'threshold.json')
+    write_json(chosen | dict(key=stage.key), f)
     return chosen
 
-# %% ../nbs/17_runs.ipynb #5f838831
+# %% ../nbs/17_runs.ipynb #776a2a65
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -73,7 +74,7 @@ def train_run(out,                    # The run's folder
     if first: write_manifest(ds.manifest, out/'manifest.csv')
     stages = mod.run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device, find=find)
     if not first: return None
-    if hasattr(mod, 'RULE') and not (out/'threshold.json').is_file(): keep_threshold(out, stages[-1], ds, mod.RULE, settings, device)
+    if hasattr(mod, 'RULE'): keep_threshold(out, stages[-1], ds, mod.RULE, settings, device)
     write_json([s.folder.name for s in stages], out/'stages.json')
     if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
     return evaluate_run(out, settings=settings, device=device, why='end of training')

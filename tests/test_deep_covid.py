@@ -141,6 +141,25 @@ sys.stdout.write(f'rank {world()[0]} steps {Count.n} train {len(data.split("trai
 '''
 
 
+def in_two(*args, env):
+    "A Python script and its arguments under `accelerate launch`, in two processes of this computer"
+    return subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no',
+                           '--main_process_port', '0', *args], env=dict(env, ACCELERATE_USE_CPU='true'), cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def test_the_command_in_two_processes_leaves_one_run(run, own_folder, tmp_path):
+    env = dict(os.environ, COVID_XRAY_RUNS=str(tmp_path/'runs'), OMP_NUM_THREADS='1')
+    p = in_two(Path(sys.executable).with_name('covid_xray_train'), '--data', own_folder, '--recipe', 'deep_covid', '--out', tmp_path/'run', env=env)
+    assert p.returncode==0, p.stderr[-3000:]
+    assert p.stdout.count('written to')==1, 'one of them speaks'
+    one, two = (pd.read_csv(f/'predictions.csv') for f in (run, tmp_path/'run'))
+    assert two.image_id.is_unique and two.image_id.tolist()==one.image_id.tolist() and two.label.tolist()==one.label.tolist()
+    assert [f.name for f in (tmp_path/'run').glob('*/stage.json')]==['stage.json']
+    assert {f.name for f in (tmp_path/'run').iterdir() if f.is_file()}=={f.name for f in run.iterdir() if f.is_file()}
+    hist = [pd.read_csv(next(f.glob('*/history.csv'))) for f in (run, tmp_path/'run')]
+    assert [o.epoch.tolist()==list(range(len(o))) for o in hist]==[True, True]
+
+
 def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
     from covid_xray.core import get_settings
     from covid_xray.deep_covid import course_data
@@ -150,8 +169,7 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
     env = dict(os.environ, COVID_XRAY_RUNS=str(tmp_path/'runs'), OMP_NUM_THREADS='1')
     alone = subprocess.run([sys.executable, tmp_path/'two.py', tmp_path/'one'], env=env, cwd=ROOT, capture_output=True, text=True)
     assert alone.returncode==0, alone.stderr[-3000:]
-    both = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no',
-                           '--main_process_port', '0', tmp_path/'two.py', tmp_path/'two'], env=dict(env, ACCELERATE_USE_CPU='true'), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    both = in_two(tmp_path/'two.py', tmp_path/'two', env=env)
     assert both.returncode==0, both.stderr[-3000:]
     said = [ln.split() for ln in (alone.stdout+both.stdout).splitlines() if ln.startswith('rank')]
     assert sorted(s[1] for s in said)==['0', '0', '1']
