@@ -157,11 +157,11 @@ def recipe_text(r:dict)->str: # A record
              'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep') if once(k)]]
     return '; '.join(parts) if st else '-'
 
-# %% ../nbs/16b_claims.ipynb #09c6eab7
+# %% ../nbs/16b_claims.ipynb #e6d4823a
 def run_table(records,              # Of one data set
               metric='sensitivity', # sensitivity, or auroc
              )->pd.DataFrame:       # Text
-    "A row a run: each class's figure; with sensitivity also accuracy, last validation accuracy, minutes and commit, else the recipe"
+    "A row a run: each class's figure; with sensitivity also accuracy, threshold, last validation accuracy, minutes and commit, else the recipe"
     rows = []
     for r in records:
         classes = {c: as_text(m[metric], 1 if metric=='auroc' else 100) for c,m in r['per_class'].items()}
@@ -169,6 +169,7 @@ def run_table(records,              # Of one data set
         if metric!='sensitivity': rows.append(row | dict(recipe=recipe_text(r)) | classes); continue
         valid,commit = ((r.get('stages') or [{}])[-1].get('valid_accuracy'), r.get('commit') or '-')
         row |= {'images (patients)': f'{r["n"]} ({r.get("n_patients", "?")})', 'accuracy': as_text(r['accuracy']), **classes}
+        if r.get('at_half'): row |= {'threshold': f'{r["threshold"]:.3f}', 'accuracy at one half': as_text(r['at_half']['accuracy'])}
         if r['split']=='test': row['validation accuracy'] = '-' if valid is None else f'{100*valid:.1f}'
         rows.append(row | {'minutes': '-' if r.get('seconds') is None else f'{r["seconds"]/60:.0f}', 'commit': commit[:7]+'+'*commit.endswith('+')})
     return pd.DataFrame(rows)
