@@ -55,7 +55,7 @@ def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///searc
                                     heartbeat_interval=max(1, grace//6), grace_period=grace, heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
     except Exception as e: raise CourseError(f'the storage {url} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
 
-# %% ../nbs/15_grid_search.ipynb #1fdd383a
+# %% ../nbs/15_grid_search.ipynb #d5668b36
 def open_study(url,    # As in `open_storage`
                name:str,
                facts:dict, # What all workers must agree on: data, recipe, seed, grid …; plain values
@@ -63,6 +63,7 @@ def open_study(url,    # As in `open_storage`
                joiner=None): # The sampler of one who joins; None: as `sampler`
     "Create a study, or join one of the same facts; any other is a `CourseError`"
     optuna, storage, facts = get_optuna(), open_storage(url, grace), plain(facts)
+    pruner = pruner or optuna.pruners.NopPruner() # Optuna's own default would prune the cells of a grid
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction='maximize', sampler=sampler, pruner=pruner)
         study.set_user_attr('facts', facts)
