@@ -58,13 +58,14 @@ PAPER = [Stage('finetune_224', 224,                      # ours: the size is not
                frozen=1, train_bn=False,                  # "last layers": ours are those after the picture has shrunk to a sixteenth
                keep='best', patience=5)]                  # by validation F1; ours: five epochs
 
-# %% ../nbs/14_deep_covid.ipynb #ef6f6947
+# %% ../nbs/14_deep_covid.ipynb #d122e799
 PROFILES = {
     'quick': dict(arch='efficientnet_lite0', stages=[replace(PAPER[0], name='finetune_64', size=64, body_epochs=8, body_lrs=(3e-3, 3e-3), colour='rgb', augment='recommended',
         frozen=0, train_bn=True, patience=3)]), # nothing pretrained fits a phantom: all layers; and twelve augmentations want more epochs
     'cpu':   RESNET['cpu'], # the recipe that held best under stress (chapter 13c): nothing of Deep Covid but the task
     'paper': dict(arch='resnet50', stages=PAPER),
     'paper-rgb': dict(arch='resnet50', stages=[replace(PAPER[0], colour='rgb')]),
+    'paper-128': dict(arch='resnet50', stages=[replace(PAPER[0], name='finetune_128', size=128)]),
     'gpu':   RESNET['gpu']}
 
 # %% ../nbs/14_deep_covid.ipynb #ea1c5ab5

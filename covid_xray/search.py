@@ -225,11 +225,11 @@ def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     write_json(record, Path(out)/'search.json')
     return record
 
-# %% ../nbs/15_grid_search.ipynb #39742948
+# %% ../nbs/15_grid_search.ipynb #99a85620
 @call_parse
 def covid_xray_search(
     data:str='phantom',    # phantom, kermany, or another data set with a class normal
-    profile:str='quick',   # quick, cpu; for a GPU: paper, paper-rgb or gpu
+    profile:str='quick',   # quick (phantoms), cpu; paper-128 (days on two cores); for a GPU: paper, paper-rgb or gpu
     arch:str=None,         # Architecture; default: the profile's
     seed:int=0,            # Seed of everything
     out:str=None,          # Folder of the search; required
