@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['first_layers', 'feature_maps', 'plot_maps', 'dead_filters']
 
-# %% ../nbs/14b_feature_maps.ipynb #442ee5f5
+# %% ../nbs/14b_feature_maps.ipynb #5ce744b0
 import numpy as np, torch
 from .core import CourseError
-from fastai.callback.hook import hook_outputs
+from fastai.callback.hook import Hooks
 from torch import nn
 
 # %% ../nbs/14b_feature_maps.ipynb #b0fd9fab
@@ -19,30 +19,33 @@ def first_layers(model,   # Any network
     "The first layers of a kind, by name"
     return dict([(name, l) for name,l in model.named_modules() if isinstance(l, kind)][:n])
 
-# %% ../nbs/14b_feature_maps.ipynb #6fe0263a
+# %% ../nbs/14b_feature_maps.ipynb #5780c596
 def feature_maps(model, x,  # A network; a normalised batch (B,3,S,S)
                  layers,    # From `first_layers`
                 )->dict:    # Name → (B, channels, H, W), in the order given
     "What these layers put out for a batch; the model stays as it was"
     if not layers: raise CourseError('no layers to look at: this network has none of that kind, ask first_layers for another')
-    was = model.training
-    with torch.inference_mode(), hook_outputs(list(layers.values()), detach=True, cpu=True) as hooks:
+    was = {m: m.training for m in model.modules()}
+    with torch.inference_mode(), Hooks(list(layers.values()), lambda m,i,o: o.detach().cpu().float().clone()) as hooks:
         try: model.eval()(x)
-        finally: model.train(was)
-        return {k: o.float() for k,o in zip(layers, hooks.stored)}
+        finally:
+            for m,training in was.items(): m.training = training
+        gone = [k for k,o in zip(layers, hooks.stored) if o is None]
+    if gone: raise CourseError(f'the network never used {", ".join(gone)}: give layers of this network, from first_layers')
+    return dict(zip(layers, hooks.stored))
 
-# %% ../nbs/14b_feature_maps.ipynb #4187b8ad
+# %% ../nbs/14b_feature_maps.ipynb #35721286
 def plot_maps(maps,   # From `feature_maps`
               image=0,# Which of the batch
               n=8,    # Filters of each layer
              ):       # The figure
-    "A row a layer, its first filters side by side; each layer has its own colour scale, symmetric about zero"
+    "A row a layer, its first filters side by side; each map has its own colour scale, symmetric about zero"
     import matplotlib.pyplot as plt
     fig, axs = plt.subplots(len(maps), n, figsize=(1.25*n, 1.4*len(maps)), squeeze=False, layout='constrained')
     for row,(name,m) in zip(axs, maps.items()):
-        m = m[image,:n]; top = float(m.abs().max()) or 1.
+        m, least = m[image,:n], .01*float(m[image].abs().max()) or 1. # what is nearly zero shall look so
         for ax in row: ax.axis('off')
-        for ax,f in zip(row, m): ax.imshow(f, cmap='coolwarm', vmin=-top, vmax=top)
+        for ax,f in zip(row, m): top = max(float(f.abs().max()), least); ax.imshow(f, cmap='coolwarm', vmin=-top, vmax=top)
         row[0].set_title(f'{name}: {m.shape[-2]} x {m.shape[-1]}', fontsize=8, loc='left')
     return fig
 

@@ -7,12 +7,12 @@ __all__ = ['RECIPES', 'recipe_module', 'open_run', 'keep_threshold', 'train_run'
            'seen_in_training', 'evaluate_run', 'run_facts', 'stages_done', 'validate_run', 'predict_files',
            'covid_xray_train', 'print_report', 'covid_xray_evaluate', 'covid_xray_predict']
 
-# %% ../nbs/17_runs.ipynb #f2c17f3c
+# %% ../nbs/17_runs.ipynb #f13ebc66
 import os
 from importlib import import_module
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, make_dir, one_line_errors, plain, read_json,
+from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, locked, make_dir, one_line_errors, plain, read_json,
                              versions, write_json)
 
 # %% ../nbs/17_runs.ipynb #744ae13d
@@ -22,7 +22,7 @@ def recipe_module(recipe:str): # A name from `RECIPES`
     "The module of a recipe; loads torch, which takes seconds"
     return import_module(f'covid_xray.{choose(recipe, RECIPES, "recipe")}')
 
-# %% ../nbs/17_runs.ipynb #6d70a51f
+# %% ../nbs/17_runs.ipynb #2041b1f7
 def open_run(out,     # The run's folder
              config,  # What identifies the run, plain values
             )->Path:
@@ -31,6 +31,7 @@ def open_run(out,     # The run's folder
     if not f.is_file() or not [p for p in out.glob('*/*') if p.name in ('checkpoint.pt', 'stage.json')]: write_json(config, f) # nothing trained yet: nothing to mix
     was = read_json(f)
     if not isinstance(was, dict): raise CourseError(f'{f} is damaged: choose another --out, or delete that folder')
+    was = dict(frac=.1) | was # runs made before it could be chosen
     diff = [f'{k} {was.get(k)!r}, not {v!r}' for k,v in plain(config).items() if was.get(k)!=v]
     if diff: raise CourseError(f'{out} holds a run with {"; ".join(diff)}: choose another --out, or delete that folder')
     return out
@@ -49,7 +50,7 @@ def keep_threshold(run_dir, stage, ds, # The run's folder, its last `StageRun`, 
     write_json(chosen | dict(key=stage.key), f)
     return chosen
 
-# %% ../nbs/17_runs.ipynb #776a2a65
+# %% ../nbs/17_runs.ipynb #35ad31f8
 def train_run(out,                    # The run's folder
               data='phantom',         # A data set by name, or a path
               recipe='covid_resnet', profile='quick',
@@ -69,15 +70,17 @@ def train_run(out,                    # The run's folder
     pick_device(device)
     ds = mod.course_data(data, seed, frac, settings=settings)
     if not len(ds.split('test')): raise CourseError(f'{ds.name} has no test images: add a folder test, or rows whose split is test')
+    if hasattr(mod, 'RULE') and not len(ds.split('valid')): raise CourseError(f'{ds.name} has no validation images of its own: leave out --frac 0, so that patients are cut for it')
     out, first = make_dir(out), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
-    if first: open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, manifest_sha256=ds.sha256, vocab=list(ds.vocab), **({} if frac==.1 else dict(frac=frac))))
+    if first: open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, frac=frac, manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
     if first: write_manifest(ds.manifest, out/'manifest.csv')
     stages = mod.run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device, find=find)
     if not first: return None
-    if hasattr(mod, 'RULE'): keep_threshold(out, stages[-1], ds, mod.RULE, settings, device)
-    write_json([s.folder.name for s in stages], out/'stages.json')
-    if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
-    return evaluate_run(out, settings=settings, device=device, why='end of training')
+    with locked(stages[-1].folder): # a second call may have trained along; one of them looks at the test set
+        if hasattr(mod, 'RULE'): keep_threshold(out, stages[-1], ds, mod.RULE, settings, device)
+        write_json([s.folder.name for s in stages], out/'stages.json')
+        if (out/'report.json').is_file() and (report := read_json(out/'report.json')).get('key')==stages[-1].key: return report
+        return evaluate_run(out, settings=settings, device=device, why='end of training')
 
 # %% ../nbs/17_runs.ipynb #5f9da76b
 def last_stage(run_dir, # A finished run
@@ -191,11 +194,11 @@ def validate_run(run_dir,      # A run, finished or not
     report = evaluate(predict_split(done[-1], ds, 'valid', settings, device), ds.vocab, ds.split('valid').patient_id)
     return write_report(done[-1].folder, report, data=ds.name, split='valid', folder=done[-1].folder.name, **run_facts(run_dir, [s.folder.name for s in done], run, ds))
 
-# %% ../nbs/17_runs.ipynb #b2b5dc8a
+# %% ../nbs/17_runs.ipynb #a2f4be5f
 def predict_files(run_dir, # A finished run
                   files,   # Image files, any mode and size
                   device=None,
-                 ):        # file, one probability column a class, error; in the order given
+                 ):        # file, one probability column a class, called (where the run has a threshold), error; in the order given
     "Class probabilities for image files; a file that cannot be read gets a reason instead"
     _, stage = last_stage(run_dir)
     import numpy as np, pandas as pd
@@ -207,6 +210,8 @@ def predict_files(run_dir, # A finished run
     if len(ok): probs[ok] = predict_images(stage, images, device)
     df = pd.DataFrame(probs, columns=c['vocab'])
     df.insert(0, 'file', [str(f) for f in files])
+    if (f := Path(run_dir)/'threshold.json').is_file():
+        df['called'] = np.where(df[c['vocab'][1]].isna(), '', np.where(df[c['vocab'][1]]>=read_json(f)['threshold'], *c['vocab'][::-1]))
     df['error'] = [errors.get(i, '') for i in range(len(files))]
     return df
 
@@ -255,7 +260,7 @@ def covid_xray_evaluate(
         report = evaluate_run(run, data, device=device, why='covid_xray_evaluate')
         print_report(report, run if data is None else Path(run)/'evaluations'/Path(report['data']).name)
 
-# %% ../nbs/17_runs.ipynb #74dff421
+# %% ../nbs/17_runs.ipynb #87bd7f5a
 @call_parse
 def covid_xray_predict(
     run:str,                                  # Folder of a finished run
@@ -271,4 +276,5 @@ def covid_xray_predict(
         if csv:
             with atomic_path(csv) as tmp: df.to_csv(tmp, index=False)
         print(df.to_string(index=False))
+        if 'called' in df: print(f'called at the threshold that validation patients chose, {read_json(Path(run)/"threshold.json")["threshold"]:.3f}')
         if df.error.any(): raise SystemExit(1)

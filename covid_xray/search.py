@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['GRID', 'FIELDS', 'cells', 'with_params', 'get_optuna', 'open_storage', 'open_study', 'queue_cell', 'fill_queue',
-           'has_elder', 'Reporter', 'judge_cell', 'make_objective', 'open_cells', 'work_off', 'grid_search',
-           'search_table', 'suggest_all', 'tpe_search', 'write_search', 'covid_xray_search']
+           'has_elder', 'reporter', 'judge_cell', 'make_objective', 'open_cells', 'work_off', 'check_search',
+           'check_grid', 'grid_search', 'search_table', 'everybody_ill', 'suggest_all', 'tpe_search', 'write_search',
+           'covid_xray_search']
 
-# %% ../nbs/15_grid_search.ipynb #5c6ab6dc
+# %% ../nbs/15_grid_search.ipynb #721c3146
 import time, warnings
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 import pandas as pd
 from .core import CourseError, check_seed, choose, config_hash, get_settings, locked, make_dir, one_line_errors, plain, versions, write_json
-from fastai.callback.core import Callback
 from fastcore.script import call_parse
 
 # %% ../nbs/15_grid_search.ipynb #a6ffea9f
@@ -24,7 +24,7 @@ def cells(grid)->list: # Dicts, one a cell
     "All combinations of a grid"
     return [dict(zip(grid, values)) for values in product(*grid.values())]
 
-# %% ../nbs/15_grid_search.ipynb #68599533
+# %% ../nbs/15_grid_search.ipynb #fd3287c8
 FIELDS = ('lr', 'batch_size', 'opt', 'pretrained', 'hidden', 'augment', 'colour', 'loss', 'frozen', 'mixup', 'smooth', 'balance')
 
 def with_params(stage,  # A `Stage`
@@ -33,7 +33,9 @@ def with_params(stage,  # A `Stage`
     "A stage with the values of one cell"
     p = dict(params)
     for k in p: choose(k, FIELDS, 'field to search over')
-    if (lr := p.pop('lr', None)) is not None: p |= dict(head_lr=lr, body_lrs=(lr*stage.body_lrs[0]/stage.body_lrs[1], lr))
+    if 'lr' in p:
+        if not isinstance(lr := p.pop('lr'), (int, float)) or not 0<lr<1: raise CourseError(f'a rate of {lr!r}: give a number above 0 and below 1')
+        p |= dict(head_lr=lr, body_lrs=(lr*stage.body_lrs[0]/stage.body_lrs[1], lr))
     return replace(stage, **p)
 
 # %% ../nbs/15_grid_search.ipynb #120fcc35
@@ -46,14 +48,15 @@ def get_optuna():
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
-# %% ../nbs/15_grid_search.ipynb #ea29f9a4
+# %% ../nbs/15_grid_search.ipynb #0352de99
 def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///search.db or postgresql://…
                  grace=30): # Seconds without a heartbeat after which a worker counts as dead
     "The database of a study; a dead worker's trial is given out again after half a minute"
     storages = get_optuna().storages
     try: return storages.RDBStorage(url, engine_kwargs=dict(connect_args=dict(timeout=60)) if url.startswith('sqlite') else None,
                                     heartbeat_interval=max(1, grace//6), grace_period=grace, heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
-    except Exception as e: raise CourseError(f'the storage {url} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
+    except ImportError as e: raise CourseError(f'for the storage {url.split(":")[0]}:// a driver is missing ({e}): install it, for instance with pip install psycopg2-binary') from None
+    except Exception as e: raise CourseError(f'the storage {url.split("@")[-1]} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
 
 # %% ../nbs/15_grid_search.ipynb #d5668b36
 def open_study(url,    # As in `open_storage`
@@ -101,17 +104,18 @@ def has_elder(study, trial)->bool: # A study, and a trial of it that has a cell
     return any(t.number<trial.number and t.user_attrs.get('cell')==trial.user_attrs['cell'] and t.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
                for t in study.get_trials(deepcopy=False))
 
-# %% ../nbs/15_grid_search.ipynb #e8620c0f
-class Reporter(Callback):
-    "Tells Optuna the validation F1 of each epoch; ends a trial that its pruner gives up"
-    order = 66 # after `Historian`
-    def __init__(self, trial, stages): self.trial, self.names = trial, [s.name for s in stages]
+# %% ../nbs/15_grid_search.ipynb #e14ec81f
+def reporter(trial, stages): # Optuna's trial; its `Stage`s
+    "A callback that tells Optuna the validation F1 of each epoch, and ends a trial that its pruner gives up"
+    from fastai.callback.core import Callback # here, since loading fastai takes seconds, and `covid_xray_search --help` shall not
+    from optuna import TrialPruned
+    names = [s.name for s in stages]
     def after_epoch(self):
-        import optuna
         h = self.learn.historian
         if h.phase!='body' or not h.history or h.history[-1]['f1'] is None: return
-        self.trial.report(h.history[-1]['f1'], 1000*self.names.index(h.stage.name)+len(h.history))
-        if self.trial.should_prune(): raise optuna.TrialPruned('behind the others')
+        trial.report(h.history[-1]['f1'], 1000*names.index(h.stage.name)+len(h.history))
+        if trial.should_prune(): raise TrialPruned('behind the others')
+    return Callback(after_epoch=after_epoch)
 
 # %% ../nbs/15_grid_search.ipynb #31975917
 def judge_cell(run, data, out, params, settings=None, device=None)->dict: # The report, also in `<out>/report.json`
@@ -123,7 +127,7 @@ def judge_cell(run, data, out, params, settings=None, device=None)->dict: # The 
     return write_report(out, report, data=data.name, split='valid', arch=c['config']['arch'], seed=c['config']['seed'], manifest_sha256=data.sha256,
                         seconds=c['seconds'], weights_from=c['weights_from'], device=c['device'], params=params, kept=c['kept'])
 
-# %% ../nbs/15_grid_search.ipynb #1ed3ba8b
+# %% ../nbs/15_grid_search.ipynb #d0df763a
 def make_objective(data, stages, # A `DataSet` of two classes; the recipe's `Stage`s
                    suggest,      # trial → params
                    out, arch, seed=0, settings=None, device=None):
@@ -133,7 +137,7 @@ def make_objective(data, stages, # A `DataSet` of two classes; the recipe's `Sta
         params = suggest(trial)
         todo, folder = [with_params(s, params) for s in stages], Path(out)/'trials'/config_hash(plain(params))
         trial.set_user_attr('folder', folder.name)
-        run = fit_stages(folder, data, todo, arch, seed, settings, device, cbs=[Reporter(trial, stages)])[-1]
+        run = fit_stages(folder, data, todo, arch, seed, settings, device, cbs=[reporter(trial, stages)])[-1]
         report = judge_cell(run, data, folder, params, settings, device)
         f1 = report['per_class'][data.vocab[-1]]['f1']
         for k,v in dict(low=f1['low'], high=f1['high'], seconds=report['seconds'], accuracy=report['accuracy']['value']).items(): trial.set_user_attr(k, v)
@@ -165,7 +169,27 @@ def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show
             if waiting: study.optimize(of_the_queue, n_trials=1)
             else: time.sleep(poll)
 
-# %% ../nbs/15_grid_search.ipynb #dc617731
+# %% ../nbs/15_grid_search.ipynb #4e7f8d3f
+def check_search(data, stages, arch, seed, device): # As in `grid_search`
+    "What would stop a search in its middle stops it before it begins, with a `CourseError`"
+    from covid_xray.backbones import ARCHS, check_input
+    from covid_xray.lr_finder import pick_device
+    if len(data.vocab)!=2: raise CourseError(f'{data.name} has {len(data.vocab)} classes: fold them with deep_covid.two_classes')
+    if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
+    if not stages: raise CourseError('no stage to train: give at least one')
+    choose(arch, ARCHS, 'architecture'); check_seed(seed); pick_device(device)
+    for s in stages: check_input(arch, s.size)
+
+# %% ../nbs/15_grid_search.ipynb #7bdd0cb4
+def check_grid(grid, stages): # Field → values; the recipe's `Stage`s
+    "A grid must be lists of different values that make sense in every stage"
+    if not isinstance(grid, dict) or not grid: raise CourseError("a grid is a dictionary of lists, such as dict(lr=(1e-3, 1e-4)): give one")
+    for k,v in grid.items():
+        if not isinstance(v, (list, tuple)) or not v or len(set(v))<len(v): raise CourseError(f'the values of {k} are {v!r}: give a list of at least one, all different')
+    for s in stages:
+        for p in cells(grid): with_params(s, p)
+
+# %% ../nbs/15_grid_search.ipynb #03bed1d0
 def grid_search(data, stages,  # A `DataSet` of two classes, validation patients cut; the recipe's `Stage`s
                 grid,          # Field → values; see `FIELDS`
                 out,           # Folder for trials, and for the study's database unless `storage` names one
@@ -175,9 +199,7 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
                 grace=30,      # Seconds after which a silent worker counts as dead
                 progress=True):# Show a bar of the cells?
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
-    for s in stages:
-        for p in cells(grid): with_params(s, p) # what is wrong with a cell is said before the first is trained
-    if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
+    check_search(data, stages, arch, seed, device); check_grid(grid, stages)
     out = make_dir(out)
     facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
     sampler = get_optuna().samplers.GridSampler({k: list(v) for k,v in grid.items()}, seed=seed)
@@ -196,18 +218,25 @@ def search_table(study)->pd.DataFrame: # One row a finished trial, best first: t
     if not rows: raise CourseError('this study has no finished trial yet: wait, or start a worker')
     return pd.DataFrame(rows).sort_values(['F1', 'trial'], ascending=[False, True]).reset_index(drop=True)
 
+# %% ../nbs/15_grid_search.ipynb #0aa19ec3
+def everybody_ill(data, # A `DataSet` of two classes
+                  split='valid')->float: # F1, 0..1
+    "F1 of calling every image ill: 2p/(1+p) for a share p of ill images"
+    p = (data.split(split).label==data.vocab[-1]).mean()
+    return float(2*p/(1+p))
+
 # %% ../nbs/15_grid_search.ipynb #2788376a
 def suggest_all(trial): # Optuna's trial
     "Where a thinking search looks: the paper's four fields, the rate on a logarithmic scale"
     return dict(lr=trial.suggest_float('lr', 1e-5, 1e-2, log=True), batch_size=trial.suggest_categorical('batch_size', [8, 16, 32]),
                 opt=trial.suggest_categorical('opt', ['adam', 'sgd', 'rmsprop']), pretrained=trial.suggest_categorical('pretrained', [True, False]))
 
-# %% ../nbs/15_grid_search.ipynb #1d5e36df
+# %% ../nbs/15_grid_search.ipynb #df811bfd
 def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0, storage=None, name='tpe', suggest=suggest_all, settings=None, device=None):
     "Trials chosen by TPE, with median pruning, until the study has `n_trials`; shared and resumed as `grid_search`. Returns the study"
     optuna = get_optuna()
-    if n_trials<1: raise CourseError(f'{n_trials} trials: give at least 1')
-    if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
+    if not isinstance(n_trials, int) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
+    check_search(data, stages, arch, seed, device)
     out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
     first, joiner = (optuna.samplers.TPESampler(seed=o, n_startup_trials=min(10, max(1, n_trials//2))) for o in (seed, None)) # the same seed would try the same
@@ -225,7 +254,7 @@ def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     write_json(record, Path(out)/'search.json')
     return record
 
-# %% ../nbs/15_grid_search.ipynb #99a85620
+# %% ../nbs/15_grid_search.ipynb #ba0a7aa7
 @call_parse
 def covid_xray_search(
     data:str='phantom',    # phantom, kermany, or another data set with a class normal
@@ -238,7 +267,7 @@ def covid_xray_search(
     trials:int=0,          # 0: Deep Covid's grid of 24 cells; else so many trials of TPE with pruning
     device:str=None,       # cpu or cuda; default: a GPU if there is one
 ):
-    "Search Deep Covid's recipe for the best validation F1; call again to go on, or in a second terminal to help"
+    "Search Deep Covid's recipe for the best validation F1 (24 trainings, or --trials); call again to go on, or in a second terminal to help"
     with one_line_errors():
         if not out: raise CourseError('--out is missing: name the folder of the search, for instance --out runs/search')
         check_seed(seed)
@@ -251,5 +280,6 @@ def covid_xray_search(
         ds = course_data(data, seed, settings=settings)
         kw = dict(arch=arch, seed=seed, storage=storage, settings=settings, device=device)
         study = tpe_search(ds, stages, out, trials, name=name or 'tpe', **kw) if trials else grid_search(ds, stages, GRID, out, name=name or 'grid', **kw)
-        print(pd.DataFrame(write_search(study, out)['trials']).round(4).to_string(index=False))
+        print(pd.DataFrame(write_search(study, out)['trials']).round({c: 4 for c in ('F1', 'low', 'high', 'accuracy')}).to_string(index=False))
+        print(f'calling everybody ill: F1 {everybody_ill(ds):.4f}')
         print(f'validation patients of {ds.name}; written to {Path(out)/"search.json"}. The best of many is too good: judge it once on the test set. Not a medical device.')

@@ -27,14 +27,16 @@ def rates(tp, fp, ill, healthy): # Counts, arrays of one shape, or numbers
     sens, spec = ratio(tp, ill*np.ones_like(tp)), ratio(healthy-fp, healthy*np.ones_like(tp))
     return dict(sensitivity=sens, specificity=spec, ppv=ratio(tp, tp+fp), accuracy=(tp+healthy-fp)/(ill+healthy), f1=2*tp/(tp+fp+ill), youden=sens+spec-1)
 
-# %% ../nbs/13d_threshold.ipynb #a026cf73
+# %% ../nbs/13d_threshold.ipynb #e5926bc6
 def operating_points(preds, vocab, # As in `second_of`
-                    )->pd.DataFrame: # threshold (falling) and the figures of `rates`, one row for each decision that calls somebody ill
+                    )->pd.DataFrame: # threshold (falling) and the figures of `rates`, one row for each decision, from nobody to everybody ill
     "Everything that a threshold can make of these predictions"
     y, s = second_of(preds, vocab)
     tp, fp = (o[0].cumsum() for o in ranked(y, s))
     v = np.unique(s)[::-1]
-    cut = np.r_[(v[:-1]+v[1:])/2, 0.]
+    middle_ = (v[:-1]+v[1:])/2
+    cut = np.r_[np.where(middle_>v[1:], middle_, v[:-1]), 0.] # between neighbours of the last digit there is nothing
+    if v[0]<1: cut, tp, fp = np.r_[(1+v[0])/2, cut], np.r_[0, tp], np.r_[0, fp] # nobody is called ill
     return pd.DataFrame(dict(threshold=cut, **rates(tp, fp, y.sum(), (~y).sum())))
 
 # %% ../nbs/13d_threshold.ipynb #d4a41660
@@ -70,11 +72,15 @@ def choose_threshold(preds, vocab,  # Predictions for validation patients; (well
     low, high = middle(boot, .95) if boot else (np.nan, np.nan)
     return dict(rule=rule, target=target, low=float(low), high=float(high), n=len(y), n_patients=int(code.max()+1), **{k: float(v) for k,v in row.items()})
 
-# %% ../nbs/13d_threshold.ipynb #192a4c00
+# %% ../nbs/13d_threshold.ipynb #5aaa7f23
 def ppv_table(report,                             # From `evaluate`, two classes
               prevalences=(.5, .2, .1, .05, .01), # Shares of the ill
              )->pd.DataFrame:                     # prevalence; value, low and high of the PPV
     "PPV of the second class at other prevalences; the limits put both limits of sensitivity and specificity in, so they are wide"
+    if len(report['per_class'])!=2: raise CourseError(f'a report of {len(report["per_class"])} classes: PPV at other prevalences needs two, fold them first with deep_covid.two_classes')
+    prevalences = np.atleast_1d(np.asarray(prevalences, object))
+    if not all(isinstance(p, (int, float)) and 0<p<=1 for p in prevalences.tolist()): raise CourseError(f'prevalences {prevalences.tolist()}: give shares above 0 and up to 1')
+    prevalences = prevalences.astype(float)
     c = list(report['per_class'].values())[-1]
     cols = {k: [ppv_at(c['sensitivity'][k], c['specificity'][k], p) for p in prevalences] for k in ('value', 'low', 'high')}
     return pd.DataFrame(dict(prevalence=prevalences, **cols))

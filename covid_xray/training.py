@@ -7,7 +7,7 @@ __all__ = ['CHOICES', 'LATER', 'check_stage', 'Stage', 'group_lrs', 'EpochSeed',
            'best_epoch', 'out_of_patience', 'Historian', 'Averaged', 'fit_phase', 'head_of', 'StageRun', 'stage_config',
            'finish_stage', 'only_run', 'first_model', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
-# %% ../nbs/09b_training.ipynb #8e3e4a0a
+# %% ../nbs/09b_training.ipynb #847c2a23
 import re, time
 from contextlib import contextmanager
 from copy import deepcopy
@@ -19,14 +19,14 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from .augmentation import COLOURS
+from .augmentation import AUGMENTATIONS, COLOURS
 from .backbones import check_input
 from .loaders import batches, make_loaders, open_images, rows_of, seed_loaders
 from .lr_finder import LOSSES, OPTIMIZERS, lr_range_test, make_learner, make_loss, pick_device
 from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, sum_over_all, together, unwrap, wait_for_all, world
 
-# %% ../nbs/09b_training.ipynb #4257b41a
+# %% ../nbs/09b_training.ipynb #454ae45d
 CHOICES = dict(spacing=('geometric', 'linear'), colour=COLOURS, loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
                keep=('last', 'best'), tta=(False, True), train_bn=(False, True), pretrained=(False, True))
 
@@ -38,6 +38,8 @@ def check_stage(s): # A `Stage`
     if not all(isinstance(v, int) and v>=0 for v in (s.head_epochs, s.body_epochs)) or not s.epochs:
         raise bad(f' has {s.head_epochs}+{s.body_epochs} epochs: give at least one, whole numbers, and none below 0')
     if np.shape(s.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)): raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
+    if not all(isinstance(v, int) and v>0 for v in (s.size, s.batch_size)): raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
+    if s.augment not in AUGMENTATIONS: raise bad(f': augment is {s.augment!r}, give one of {", ".join(AUGMENTATIONS)}')
     for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
         if not number(v := getattr(s, k)) or not 0<=v<=most: raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
     if not all(isinstance(v, int) and v>=0 for v in (s.hidden, s.patience)): raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')

@@ -59,6 +59,20 @@ def test_evaluate_again_and_on_validation(run, command):
     assert after['accuracy']==before['accuracy'] and after['looks_at_test']==before['looks_at_test']+1
 
 
+def test_predict_calls_at_the_threshold(run, command, own_folder):
+    files = sorted(own_folder.glob('test/*/*.png'))[:3]
+    p = command('covid_xray_predict', run, *files, '--csv', run/'answers.csv')
+    assert p.returncode==0 and 'validation patients chose' in p.stdout, p.stderr
+    said, t = pd.read_csv(run/'answers.csv'), read(run/'threshold.json')['threshold']
+    assert said.called.tolist()==['pneumonia' if v>=t else 'normal' for v in said.pneumonia]
+    (run/'answers.csv').unlink()
+
+
+def test_without_validation_patients_nothing_is_trained(command, own_folder, tmp_path):
+    p = command('covid_xray_train', '--data', own_folder, '--recipe', 'deep_covid', '--frac', '0', '--out', tmp_path/'run')
+    assert 'leave out --frac 0' in one_line_error(p) and not (tmp_path/'run').exists()
+
+
 def test_a_set_without_normals_is_refused(command, own_folder, tmp_path):
     import shutil
     shutil.copytree(own_folder, tmp_path/'ill', ignore=shutil.ignore_patterns('normal'))
