@@ -56,8 +56,9 @@ def read_records(folder, # With the records of runs
     if say and other: say(f'not records of runs, left out: {", ".join(other)}')
     return sorted((read_record(f) for f in files if NAME.fullmatch(f.name)), key=lambda r: (r['data'], r['profile'], r['arch'], r['label'], r['seed']))
 
-# %% ../nbs/16b_claims.ipynb #76af7ccd
-RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size','augment','mixup','smooth','train_bn','freeze_bn','balance','ema','tta')
+# %% ../nbs/16b_claims.ipynb #5da828ac
+RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size','augment','mixup','smooth','train_bn','freeze_bn','balance','ema','tta',
+          'colour','hidden','loss','opt','schedule','frozen','keep','patience','pretrained')
 
 def group_records(records, # From `read_records`; those of validation images are left out
                  )->dict:  # 'profile arch label' and data → the records of its seeds
@@ -95,7 +96,7 @@ def verdict(claimed:float,   # 0..1
     if claimed<low: return 'exceeded'
     return 'consistent' if high-low<=WIDE else 'undecided'
 
-# %% ../nbs/16b_claims.ipynb #2337aa4b
+# %% ../nbs/16b_claims.ipynb #8a0ce093
 def claims_table(records,       # From `read_records`, or the folder
                  claims=CLAIMS, # What to compare with
                 )->pd.DataFrame:# paper, what, cls, printed, claimed, claimed_low/high, run, seeds, value, least, most, low, high, verdict, note
@@ -105,7 +106,7 @@ def claims_table(records,       # From `read_records`, or the folder
     for c in claims:
         p,head = PAPERS[c.paper],dict(paper=c.paper, what=c.what, cls=c.cls, printed=c.printed, claimed=c.value, claimed_low=c.ci()[0], claimed_high=c.ci()[1], note=c.note)
         mine = {name: rs for (data,name),rs in groups.items() if data==p.data}
-        own = [name for name,rs in mine.items() if rs[0]['profile'] in ('paper', 'paper-299') and rs[0]['arch'] in p.archs]
+        own = [name for name,rs in mine.items() if rs[0]['profile'] in ('paper', 'paper-299', 'paper-rgb') and rs[0]['arch'] in p.archs]
         if p.archs and not own: rows.append(head | dict(run='its own network and schedule', seeds=0, verdict='not run'))
         if not p.archs and not mine: rows.append(head | dict(run='-', seeds=0, verdict='not comparable'))
         for name,rs in mine.items():
@@ -146,21 +147,21 @@ def markdown(df:pd.DataFrame)->str: # Text cells; the index is left out
     lines = [list(map(str, df.columns)), ['---']*df.shape[1], *df.astype(object).where(df.notna(), '').astype(str).to_numpy().tolist()]
     return '\n'.join(f'| {" | ".join(ln)} |' for ln in lines)
 
-# %% ../nbs/16b_claims.ipynb #563fd0b4
+# %% ../nbs/16b_claims.ipynb #56b8afcc
 def recipe_text(r:dict)->str: # A record
     "Sizes, epochs (head+body), rates, augmentation and the like of its stages"
     st = r.get('stages') or []
     each = lambda f: ', '.join(f(s) for s in st)
     once = lambda k: ', '.join(dict.fromkeys(str(s[k]) for s in st if s.get(k)))
     parts = [each(lambda s: f'{s.get("size")}')+' px', each(lambda s: f'{s.get("head_epochs")}+{s.get("body_epochs")}')+' epochs',
-             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta') if once(k)]]
+             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep') if once(k)]]
     return '; '.join(parts) if st else '-'
 
-# %% ../nbs/16b_claims.ipynb #09c6eab7
+# %% ../nbs/16b_claims.ipynb #e6d4823a
 def run_table(records,              # Of one data set
               metric='sensitivity', # sensitivity, or auroc
              )->pd.DataFrame:       # Text
-    "A row a run: each class's figure; with sensitivity also accuracy, last validation accuracy, minutes and commit, else the recipe"
+    "A row a run: each class's figure; with sensitivity also accuracy, threshold, last validation accuracy, minutes and commit, else the recipe"
     rows = []
     for r in records:
         classes = {c: as_text(m[metric], 1 if metric=='auroc' else 100) for c,m in r['per_class'].items()}
@@ -168,6 +169,7 @@ def run_table(records,              # Of one data set
         if metric!='sensitivity': rows.append(row | dict(recipe=recipe_text(r)) | classes); continue
         valid,commit = ((r.get('stages') or [{}])[-1].get('valid_accuracy'), r.get('commit') or '-')
         row |= {'images (patients)': f'{r["n"]} ({r.get("n_patients", "?")})', 'accuracy': as_text(r['accuracy']), **classes}
+        if r.get('at_half'): row |= {'threshold': f'{r["threshold"]:.3f}', 'accuracy at one half': as_text(r['at_half']['accuracy'])}
         if r['split']=='test': row['validation accuracy'] = '-' if valid is None else f'{100*valid:.1f}'
         rows.append(row | {'minutes': '-' if r.get('seconds') is None else f'{r["seconds"]/60:.0f}', 'commit': commit[:7]+'+'*commit.endswith('+')})
     return pd.DataFrame(rows)

@@ -37,10 +37,12 @@ def choose(value:str,  # What the user asked for
     hint = f' (did you mean {near[0]!r}?)' if near else ''
     raise CourseError(f'unknown {what} {value!r}{hint}: choose one of {", ".join(map(str, options))}')
 
-# %% ../nbs/00_core.ipynb #2fe10ff7
+# %% ../nbs/00_core.ipynb #a7138fa5
 @contextmanager
 def one_line_errors():
-    "Inside a command: a `CourseError` or a failing file operation ends the program with one line and status 1, Ctrl-C with one line and 130"
+    "Inside a command: a `CourseError` or a failing file operation ends the program with one line and status 1, Ctrl-C with one line and 130; warnings to the user take one line"
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *args, **kwargs: f'{message}\n' if category is UserWarning else before(message, category, *args, **kwargs)
     try: yield
     except CourseError as e: raise SystemExit(f'error: {e}') from None
     except KeyboardInterrupt:
@@ -49,6 +51,7 @@ def one_line_errors():
     except OSError as e:
         where = f' {e.filename}' if e.filename else ''
         raise SystemExit(f'error:{where}: {e.strerror or e}; check that the path exists and can be read and written') from None
+    finally: warnings.formatwarning = before
 
 # %% ../nbs/00_core.ipynb #1d27d025
 @dataclass(frozen=True)

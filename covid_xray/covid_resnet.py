@@ -69,16 +69,16 @@ def profile_stages(profile='quick', # quick, cpu or paper
     p = choose(profile, PROFILES, 'profile')
     return arch or p['arch'], p['stages']
 
-# %% ../nbs/10_stage1_128.ipynb #584a5c04
+# %% ../nbs/10_stage1_128.ipynb #ef98ac2b
 def fit_stages(run_dir, data,    # A folder; a `DataSet` whose validation patients are cut
                stages,           # `Stage`s in order
                arch, seed=0, settings=None, device=None,
-               find=False,       # As in `fit_stage`
+               find=False, cbs=(),# As in `fit_stage`
               )->list:           # One `StageRun` a stage
     "Train stages, each from the one before; finished ones are loaded. Every file is decoded once for all sizes"
     cache_images(data, [s.size for s in stages], settings)
     runs = []
-    for stage in stages: runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device, find))
+    for stage in stages: runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device, find, cbs))
     return runs
 
 # %% ../nbs/10_stage1_128.ipynb #80d19003

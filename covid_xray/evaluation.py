@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEW', 'METRICS', 'SEEN', 'check_predictions', 'fractions', 'ppv_at', 'interval', 'estimate', 'rate_estimate',
            'middle', 'patient_codes', 'ranked', 'ratio', 'auroc', 'average_precision', 'patient_weights',
-           'patient_matrices', 'f1_estimate', 'area_estimate', 'class_report', 'evaluate', 'as_text', 'report_table',
-           'look_at_test', 'keep_predictions', 'write_report']
+           'patient_matrices', 'f1_estimate', 'area_estimate', 'class_report', 'call_classes', 'evaluate', 'as_text',
+           'report_table', 'look_at_test', 'keep_predictions', 'write_report']
 
 # %% ../nbs/13_evaluation.ipynb #c5715ee3
 import warnings
@@ -199,20 +199,30 @@ def class_report(c:int,         # Class number
     k,n = one['f1']
     return dict(out, f1=f1_estimate(k/n if (true==c).any() else np.nan, m['f1'], boot['f1'], level))
 
-# %% ../nbs/13_evaluation.ipynb #0c2668d0
+# %% ../nbs/13_evaluation.ipynb #df7e1456
+def call_classes(p,             # (n, K) probabilities
+                 threshold=None,# As in `evaluate`
+                )->np.ndarray:  # (n,) class numbers
+    "Turn probabilities into decisions"
+    if threshold is None: return p.argmax(1)
+    if p.shape[1]!=2 or not 0<=threshold<=1: raise CourseError(f'a threshold of {threshold} for {p.shape[1]} classes: give a number from 0 to 1, and two classes; leave it out for more')
+    return (p[:,1]>=threshold).astype(int)
+
+# %% ../nbs/13_evaluation.ipynb #c8afd8aa
 def evaluate(preds:pd.DataFrame, # image_id, label, one probability column a class
              vocab,              # The classes in their fixed order
              patients=None,      # See `patient_codes`
              n_boot:int=1000,    # Bootstrap samples
              seed:int=0,         # Of the bootstrap
              level:float=.95,    # Confidence of the intervals
-            )->dict:             # accuracy, per_class, confusion, n, n_patients, intervals
+             threshold=None,     # Of two classes call the second from this probability on (0..1); None: the more probable one
+            )->dict:             # accuracy, per_class, confusion, n, n_patients, intervals, threshold if given
     "Judge predictions: every figure as {value, low, high, method}; what is undefined is NaN"
     vocab = list(vocab)
     if n_boot<1: raise CourseError(f'{n_boot} bootstrap samples: give at least 1, better 1000')
     preds = check_predictions(preds, vocab)
     p,patient = preds[vocab].to_numpy(),patient_codes(preds, patients)
-    true,called = np.array([vocab.index(l) for l in preds.label]),p.argmax(1)
+    true,called = np.array([vocab.index(l) for l in preds.label]),call_classes(p, threshold)
     cms = patient_matrices(true, called, patient, len(vocab))
     draws = patient_weights(len(cms), n_boot, seed)
     cm,boot = cms.sum(0),np.tensordot(draws, cms, 1)
@@ -220,7 +230,7 @@ def evaluate(preds:pd.DataFrame, # image_id, label, one probability column a cla
     areas = lambda c: {a.__name__: area_estimate(a, true==c, p[:,c], patient, draws, level) for a in (auroc, average_precision)}
     per_class = {v: class_report(c, true, called, patient, cm, boot, level) | areas(c) for c,v in enumerate(vocab)}
     return dict(accuracy=rate_estimate(np.trace(cm), len(p), len(cms), ok, level), per_class=per_class, confusion=dict(labels=vocab, matrix=cm.tolist()),
-                n=len(p), n_patients=len(cms), intervals=dict(level=level, n_boot=n_boot, seed=seed))
+                n=len(p), n_patients=len(cms), intervals=dict(level=level, n_boot=n_boot, seed=seed), **({} if threshold is None else dict(threshold=threshold)))
 
 # %% ../nbs/13_evaluation.ipynb #0cc10c91
 METRICS = dict(sensitivity='sensitivity %', specificity='specificity %', ppv='PPV %', f1='F1 %', auroc='AUROC', average_precision='AP')

@@ -74,7 +74,7 @@ def against_rest(preds:pd.DataFrame, # image_id, label, one probability column a
         y = (preds.label==c).to_numpy()
         if 0<y.sum()<len(y): yield c, colour, y, preds[c].to_numpy()
 
-# %% ../nbs/13b_figures.ipynb #431d63d4
+# %% ../nbs/13b_figures.ipynb #b289ce25
 def plot_roc(preds:pd.DataFrame, # image_id, label, one probability column a class
              vocab,              # The classes
              ax=None):           # Matplotlib axes, which are returned
@@ -83,6 +83,7 @@ def plot_roc(preds:pd.DataFrame, # image_id, label, one probability column a cla
     from sklearn.metrics import roc_curve
     ax = ax or plt.subplots(figsize=(4.4,3.8))[1]
     for c,colour,y,p in against_rest(preds, vocab):
+        if len(vocab)==2 and c==vocab[0]: continue # the same curve, from behind
         fpr,tpr,_ = roc_curve(y, p)
         ax.plot(100*fpr, 100*tpr, color=colour, label=f'{c} ({auroc(y, p)[0]:.3f}, n={y.sum()})')
     ax.plot([0,100], [0,100], ':', color='grey', label='a coin')

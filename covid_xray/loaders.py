@@ -6,9 +6,9 @@
 __all__ = ['CachedImage', 'ChannelsLast', 'batch_tfms', 'make_datasets', 'rows_of', 'check_train', 'cache_images', 'open_images',
            'class_weights', 'make_loaders', 'loader_report', 'seed_loaders', 'test_loader', 'batches']
 
-# %% ../nbs/07_loaders.ipynb #4a988383
+# %% ../nbs/07_loaders.ipynb #f8b32200
 import random
-from .core import CourseError, get_settings, set_seed
+from .core import CourseError, choose, get_settings, set_seed
 
 import numpy as np, pandas as pd, torch
 from fastai.callback.data import WeightedDL
@@ -19,7 +19,7 @@ from fastai.vision.augment import Transform
 from fastai.vision.core import imagenet_stats
 from fasttransform import Pipeline
 
-from .augmentation import GreyToRGB, get_tfms
+from .augmentation import COLOURS, get_tfms
 from .images import build_caches, cached_images, check_size
 
 # %% ../nbs/07_loaders.ipynb #0eb91a3e
@@ -36,14 +36,15 @@ class ChannelsLast(Transform):
     order = 110
     def encodes(self, x:TensorImage): return x.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/07_loaders.ipynb #59c5e970
+# %% ../nbs/07_loaders.ipynb #1294109e
 def batch_tfms(augment='none', # A name of `AUGMENTATIONS`
                device='cpu',   # Where the batches will be
+               colour='rgb',   # A key of `COLOURS`
               )->list:         # For `after_batch`: uint8 (B,1,S,S) to normalised float (B,3,S,S)
     "Bytes to 0..1, augmentation (training only), three channels, ImageNet's mean and deviation, memory layout"
     norm = Normalize.from_stats(*imagenet_stats, cuda=False)
     norm.mean,norm.std = norm.mean.to(device),norm.std.to(device)
-    return [IntToFloatTensor(), *get_tfms(augment), GreyToRGB(), norm, ChannelsLast()]
+    return [IntToFloatTensor(), *get_tfms(augment), choose(colour, COLOURS, 'colour space')(), norm, ChannelsLast()]
 
 # %% ../nbs/07_loaders.ipynb #d5d5108b
 def make_datasets(data, imgs, # A `DataSet`; its images uint8 (n,S,S) in manifest order
@@ -98,7 +99,7 @@ def class_weights(labels,    # (n,) class names
     w = labels.map(labels.value_counts()).to_numpy(float)**-balance
     return w/w.sum()
 
-# %% ../nbs/07_loaders.ipynb #526c3c82
+# %% ../nbs/07_loaders.ipynb #e819f445
 def make_loaders(data, size,       # A `DataSet`; side in pixels
                  batch_size=32,    # Images a batch (the last, smaller one is dropped in training)
                  augment='paper',  # A name of `AUGMENTATIONS`
@@ -107,12 +108,13 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
                  device=None,      # Default: the accelerator if there is one, else the CPU
                  seed=0,           # Of the order of training images
                  balance=0.,       # Draw rare classes more often; see `class_weights`
+                 colour='rgb',     # A key of `COLOURS`
                  num_workers=0,    # Reading is so cheap that worker processes only cost
                 )->DataLoaders:    # With `vocab` in the order of `data`, and `data`, `size`, `augment`
     "Loaders for one stage: augmented shuffled training batches, plain validation batches in manifest order"
     if not isinstance(batch_size, int) or batch_size<1: raise CourseError(f'batch size {batch_size!r}: give a whole number from 1 on')
     device = device or default_device()
-    tfms = batch_tfms(augment, device)
+    tfms = batch_tfms(augment, device, colour)
     check_train(data)
     imgs,train = open_images(data, size, settings),rows_of(data, ['train'])
     kw = dict(dl_type=WeightedDL, dl_kwargs=({'wgts': class_weights(data.manifest.label.iloc[train], balance)}, {})) if balance else {}
@@ -134,13 +136,15 @@ def loader_report(dls,         # From `make_loaders`
             out[name,what] = [*n.reindex(dls.data.vocab, fill_value=0), total]
     return pd.DataFrame(out, index=[*dls.data.vocab, 'all'])
 
-# %% ../nbs/07_loaders.ipynb #2251f55c
+# %% ../nbs/07_loaders.ipynb #ae1940e2
 def seed_loaders(dls,      # From `make_loaders`
                  seed:int, # Same seed, same batches
+                 rank=0,   # Of several processes: same order, other augmentation
                 ):
     "Seed everything the next pass over the training loader depends on: order and augmentation"
-    set_seed(seed)
-    dls.train.rng = random.Random(seed)
+    set_seed(seed+rank)
+    dl = dls.train.dl if type(dls.train).__name__=='DistributedDL' else dls.train # fastai wraps loaders for several processes
+    dl.rng = random.Random(seed)
 
 # %% ../nbs/07_loaders.ipynb #17cac5fe
 def test_loader(dls, data,      # Loaders whose size and vocabulary to use; the `DataSet` to read
@@ -155,13 +159,14 @@ def test_loader(dls, data,      # Loaders whose size and vocabulary to use; the 
     pairs = make_datasets(data, open_images(data, dls.size, dls.settings), rows, rows) # subset 1 is never augmented
     return dls.train.new(pairs.subset(1), bs=batch_size, shuffle=False, drop_last=False)
 
-# %% ../nbs/07_loaders.ipynb #125a341f
+# %% ../nbs/07_loaders.ipynb #cd87d848
 def batches(imgs,          # uint8 (n,S,S), for instance from `read_files`
             batch_size=64, # Images a batch
             device='cpu',  # Where the batches will be
+            colour='rgb',  # A key of `COLOURS`
            ):              # Yields float (b,3,S,S)
     "Normalised batches of any images, equal to what `test_loader` yields for the same pixels"
-    tfms = Pipeline(batch_tfms(device=device))
+    tfms = Pipeline(batch_tfms(device=device, colour=colour))
     for i in range(0, len(imgs), batch_size):
         x = TensorImage(torch.from_numpy(np.array(imgs[i:i+batch_size]))[:,None])
         yield tfms(x.to(device))

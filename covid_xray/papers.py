@@ -68,7 +68,7 @@ class Claim:
         m = self.patients if by_patient else self.n
         return (np.nan, np.nan) if self.k is None or m is None else interval(self.value*m, m, level)
 
-# %% ../nbs/16_papers.ipynb #88e5dba8
+# %% ../nbs/16_papers.ipynb #895cf3db
 @dataclass(frozen=True)
 class Paper:
     "Where claims come from, and what may be compared with them"
@@ -80,9 +80,11 @@ class Paper:
 
 PAPERS = {'COVID-ResNet': Paper('Farooq & Hafeez 2020, arXiv:2003.14395', 'covidx_v1', 637, ('resnet50', 'resnet50_he')),
           'COVID-Net v1': Paper('Wang & Wong 2020, arXiv:2003.09871, first version', 'covidx_v1', 637),
-          'Deep Covid, ResNet-50': Paper('Sagar 2021', 'kermany', 624, ('resnet50',), 'kermany'),
+          'Deep Covid, ResNet-50': Paper('Sagar 2021', 'kermany', 624, ('resnet50', 'resnet50_he'), 'kermany'),
           'Deep Covid, Inception v3': Paper('Sagar 2021', 'kermany', 624, ('inception_v3',), 'kermany'),
           'Deep Covid, Inception-ResNet v2': Paper('Sagar 2021', 'kermany', 624, ('inception_resnet_v2',), 'kermany'),
+          'ConvNeXt-V2-T, two classes': Paper('github.com/kiselyovd/chest-xray-classifier, its matrix folded by us', 'kermany', 624, vocab='kermany'),
+          'MedViTV2': Paper('github.com/Omid-Nejati/MedViTV2', 'kermany', 624, vocab='kermany'),
           'ConvNeXt-V2-T': Paper('github.com/kiselyovd/chest-xray-classifier', 'kermany, three classes', 624)}
 
 # %% ../nbs/16_papers.ipynb #c724ed24
@@ -96,7 +98,7 @@ def class_claims(paper:str,      # A key of `PAPERS`
     "A printed row of a table: one claim a class of `VOCABS['covidx']`"
     return [Claim(paper, where, what, *c) for c in zip(VOCABS['covidx'], printed.split(), n, patients, strict=True)]
 
-# %% ../nbs/16_papers.ipynb #240d08df
+# %% ../nbs/16_papers.ipynb #3616a21f
 ROWS, PATIENTS = (234,246,149,8), (202,78,126,4) # test images and patients of normal, bacterial, viral, covid: COVID-Net's README of March 2020
 CALLED = dict(resnet=(228,250,151,8), net=(182,263,182,10)) # images called each class; `confusion_fits` shows that nothing else fits
 DEEP_COVID = {'ResNet-50': ('91.03 89.76 96.67 93.09', (624,420,390,None), 'follows from the printed counts with TP and TN exchanged'),
@@ -113,6 +115,9 @@ CLAIMS = (Claim(_r, 'abstract', 'accuracy', 'all', '96.23', 637, 410),
           *class_claims(_n, 'README, Results', 'ppv', '95.1 87.1 67.0 80.0', CALLED['net']),
           *[Claim(f'Deep Covid, {b}', 'results table', what, 'all' if what=='accuracy' else 'pneumonia', p, n, note=note)
             for b,(printed,ns,note) in DEEP_COVID.items() for what,p,n in zip(RATES, printed.split(), ns)],
+          Claim('Deep Covid, ResNet-50', 'results table', 'sensitivity', 'normal', '81.6', 234, note='ours, 191/234: the printed counts with TP and TN exchanged'),
+          Claim('ConvNeXt-V2-T, two classes', 'README', 'accuracy', 'all', '95.99', 624, note='ours, 599/624: bacterial and viral as one'),
+          Claim('MedViTV2', 'README', 'accuracy', 'all', '97.3', 624, note='the best of its models; PneumoniaMNIST, which is these images'),
           Claim('ConvNeXt-V2-T', 'README', 'accuracy', 'all', '91.35', 624, note='normal, bacterial, viral; printed with "± 1.5"'))
 
 # %% ../nbs/16_papers.ipynb #12959adf

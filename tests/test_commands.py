@@ -1,4 +1,4 @@
-"The seven commands, as a user types them: what they promise, and what they say when the user is wrong"
+"The eight commands, as a user types them: what they promise, and what they say when the user is wrong"
 import json
 import os
 import signal
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, one_line_error
 
-COMMANDS = ['covid_xray_audit', 'covid_xray_course', 'covid_xray_curate', 'covid_xray_download', 'covid_xray_train', 'covid_xray_evaluate', 'covid_xray_predict']
+COMMANDS = ['covid_xray_audit', 'covid_xray_course', 'covid_xray_curate', 'covid_xray_download', 'covid_xray_train', 'covid_xray_evaluate', 'covid_xray_predict', 'covid_xray_search']
 
 
 @pytest.mark.parametrize('name', COMMANDS)

@@ -75,7 +75,7 @@ def loader_over_one_batch(o, data, augment):
     "(a): one `Learner`, all layers trained, whose training loader is exchanged from epoch to epoch"
     from covid_xray.loaders import make_loaders
     from covid_xray.models import make_model
-    from covid_xray.training import make_learner, pick_device
+    from covid_xray.lr_finder import make_learner, pick_device
     device = pick_device(o.device)
     data = first(data, o.steps*o.batch)
     dls = make_loaders(data, o.size, o.batch, augment, valid=(), settings=get_settings(runs=o.folder), device=device)
@@ -138,7 +138,7 @@ def our_side(o, device):
 def fastai_side(o, device):
     "The same images, network, augmentation, batches and epochs in fastai's own words, everything else by default"
     import pandas as pd
-    from covid_xray.models import ARCHS
+    from covid_xray.backbones import ARCHS
     from fastai.vision.all import (ImageDataLoaders, Normalize, Resize, ResizeMethod, accuracy, aug_transforms, imagenet_stats, models,
                                    vision_learner)
     df, arch = pd.read_csv(o.manifest), ARCHS[o.arch]
@@ -163,7 +163,7 @@ def peak_memory(who=resource.RUSAGE_SELF):
 def child(side, **o):
     "One side of (b) in this process; the last line it prints is the result"
     import torch
-    from covid_xray.training import pick_device
+    from covid_xray.lr_finder import pick_device
     o = SimpleNamespace(**o)
     device = pick_device(o.device)
     torch.zeros(1, device=device) # a GPU is woken before the clock starts

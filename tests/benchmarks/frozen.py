@@ -7,7 +7,7 @@ from covid_xray.curation import load_data
 from covid_xray.loaders import make_loaders
 from covid_xray.models import make_model
 from covid_xray.splits import cut_valid
-from covid_xray.training import make_learner
+from covid_xray.lr_finder import make_learner
 
 if __name__=='__main__':
     with tempfile.TemporaryDirectory() as d:
