@@ -26,8 +26,8 @@ from .lr_finder import LOSSES, OPTIMIZERS, lr_range_test, make_learner, make_los
 from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, sum_over_all, together, unwrap, wait_for_all, world
 
-# %% ../nbs/09b_training.ipynb #454ae45d
-CHOICES = dict(spacing=('geometric', 'linear'), colour=COLOURS, loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
+# %% ../nbs/09b_training.ipynb #c38900b8
+CHOICES = dict(spacing=('geometric', 'linear'), augment=AUGMENTATIONS, colour=COLOURS, loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
                keep=('last', 'best'), tta=(False, True), train_bn=(False, True), pretrained=(False, True))
 
 def check_stage(s): # A `Stage`
@@ -39,7 +39,6 @@ def check_stage(s): # A `Stage`
         raise bad(f' has {s.head_epochs}+{s.body_epochs} epochs: give at least one, whole numbers, and none below 0')
     if np.shape(s.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)): raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
     if not all(isinstance(v, int) and v>0 for v in (s.size, s.batch_size)): raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
-    if s.augment not in AUGMENTATIONS: raise bad(f': augment is {s.augment!r}, give one of {", ".join(AUGMENTATIONS)}')
     for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
         if not number(v := getattr(s, k)) or not 0<=v<=most: raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
     if not all(isinstance(v, int) and v>=0 for v in (s.hidden, s.patience)): raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')
@@ -168,10 +167,10 @@ class Averaged(Callback):
     def after_validate(self):
         if self.epoch<self.n_epoch-1: unwrap(self.model).load_state_dict(self.last)
 
-# %% ../nbs/09b_training.ipynb #6b354120
+# %% ../nbs/09b_training.ipynb #9316cafc
 def fit_phase(learn, stage, phase, # 'head' or 'body'
               folder, history, done, seed, ckpt=None, find=False, cbs=()): # `ckpt`: to go on from; `find`: keep a range test beside it
-    "One one-cycle of a stage, with a checkpoint each epoch; goes on where `done` says"
+    "One phase of a stage, with a checkpoint each epoch; goes on where `done` says"
     n, head = (stage.head_epochs, True) if phase=='head' else (stage.body_epochs, False)
     ckpt = ckpt if ckpt and done[phase] else {}
     keeper = Historian(folder/'checkpoint.pt', stage, phase, history, done, ckpt.get('best'))
