@@ -6,12 +6,11 @@
 __all__ = ['base_stage', 'recipes', 'paired', 'judge', 'stressed', 'seconds_to', 'check_comparison', 'compare', 'ablation_table',
            'plot_ablation']
 
-# %% ../nbs/13c_ablation.ipynb #01197ea1
+# %% ../nbs/13c_ablation.ipynb #54f743de
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
-from .augmentation import AUGMENTATIONS
-from .core import CourseError, choose, git_commit, plain, versions, write_json
+from .core import CourseError, git_commit, plain, versions, write_json
 from .covid_resnet import PAPER, fit_stages
 from .evaluation import estimate, evaluate, middle, patient_codes, patient_weights
 from .stress import STRESSES, stress_test
@@ -61,11 +60,11 @@ def judge(run, data, tta=False, # A `StageRun`; a `DataSet`; ask about the mirro
     right = preds[list(data.vocab)].idxmax(axis=1)==preds.label
     return dict(accuracy=r['accuracy'], sensitivity={c: v['sensitivity'] for c,v in r['per_class'].items()}, right=right.astype(int).tolist())
 
-# %% ../nbs/13c_ablation.ipynb #94790b83
-def stressed(run, data, tta=False, settings=None, device=None)->dict: # Condition → accuracy, the first as it is; `mean` of them all
-    "Accuracy on validation patients under each stress of chapter 12"
-    acc = stress_test(run, data, settings=settings, device=device, tta=tta).value.xs('accuracy', level='of')
-    return dict(acc[list(STRESSES)], mean=acc.mean())
+# %% ../nbs/13c_ablation.ipynb #8681d36d
+def stressed(run, data, tta=False, settings=None, device=None)->dict: # `stressed`: condition → accuracy, the first as it is, and their `mean`; of two classes `stressed_auroc` likewise
+    "A model on validation patients under each stress of chapter 12"
+    table = stress_test(run, data, settings=settings, device=device, tta=tta).value.unstack('of').loc[list(STRESSES)]
+    return {k: dict(table[of], mean=table[of].mean()) for k,of in (('stressed', 'accuracy'), ('stressed_auroc', 'AUROC')) if of in table}
 
 # %% ../nbs/13c_ablation.ipynb #ba7a706c
 def seconds_to(runs,   # `StageRun`s in order
@@ -76,16 +75,15 @@ def seconds_to(runs,   # `StageRun`s in order
     there = df.seconds.cumsum()[df.accuracy>=target]
     return float(there.iloc[0]) if len(there) else np.nan
 
-# %% ../nbs/13c_ablation.ipynb #c5f2c8cf
+# %% ../nbs/13c_ablation.ipynb #1dd2844a
 def check_comparison(data, todo): # As in `compare`
     "What would stop a comparison in its middle stops it before it begins, with a `CourseError`"
     if 'base' not in todo: raise CourseError("no recipe is called 'base': name the one that the others are compared with")
     if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
     for name,stages in todo.items():
         if not stages: raise CourseError(f'recipe {name!r} has no stages: give at least one')
-        for s in stages: choose(s.augment, AUGMENTATIONS, 'augmentation')
 
-# %% ../nbs/13c_ablation.ipynb #6924c8f3
+# %% ../nbs/13c_ablation.ipynb #930fcfb6
 def compare(out,         # Folder of the comparison; `ablation.json` is written there
             data,        # A `DataSet` whose validation patients are cut
             todo,        # Name → `Stage`s, for instance from `recipes`; one is called 'base'
@@ -98,7 +96,7 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
         tta = stages[-1].tta # changes no weight: trained without it, such recipes share their stages
         runs[name] = fit_stages(Path(out)/'runs', data, [replace(s, tta=False) for s in stages], arch, seed, settings, device)
         rows[name] = dict(stages=[plain(s) for s in stages], **judge(runs[name][-1], data, tta, n_boot, settings, device),
-                          stressed=stressed(runs[name][-1], data, tta, settings, device), seconds=sum(r.record['seconds'] for r in runs[name]))
+                          **stressed(runs[name][-1], data, tta, settings, device), seconds=sum(r.record['seconds'] for r in runs[name]))
     for row in rows.values(): row['gain'] = paired(rows['base']['right'], row['right'], patient, n_boot)
     if 'paper' in rows:
         for name,row in rows.items(): row['seconds_to_paper'] = seconds_to(runs[name], rows['paper']['accuracy']['value'])
@@ -107,13 +105,13 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
     write_json(record, Path(out)/'ablation.json')
     return record
 
-# %% ../nbs/13c_ablation.ipynb #7148706d
+# %% ../nbs/13c_ablation.ipynb #9ad182d0
 def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an ablation.json; as text
-    "A comparison to read: accuracy, difference to the base, sensitivities, accuracy under stress, minutes of training"
+    "A comparison to read: accuracy, difference to the base, sensitivities, accuracy and (of two classes) AUROC under stress, minutes of training"
     def pct(e, sign=''): return f'{100*e["value"]:{sign}.1f} ({100*e["low"]:{sign}.1f} to {100*e["high"]:{sign}.1f})'
     rows = {k: {'accuracy %': pct(r['accuracy']), 'gain, points': '' if k=='base' else pct(r['gain'], '+'),
                 **{f'{c} %': f'{100*v["value"]:.0f}' for c,v in r['sensitivity'].items() if v['value'] is not None},
-                'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
+                'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', **({'stressed, mean AUROC': f'{r["stressed_auroc"]["mean"]:.3f}'} if 'stressed_auroc' in r else {}), 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
     return pd.DataFrame(rows).T
 
 # %% ../nbs/13c_ablation.ipynb #b0e9fe35

@@ -6,11 +6,11 @@
 __all__ = ['PAPER', 'PROFILES', 'small_stages', 'course_data', 'run_dir_for', 'profile_stages', 'fit_stages', 'run_stages',
            'plot_confused']
 
-# %% ../nbs/10_stage1_128.ipynb #c70b2c72
+# %% ../nbs/10_stage1_128.ipynb #9c8e6f57
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
-from .core import choose, get_settings
+from .core import check_seed, choose, get_settings
 from .curation import load_data
 from .loaders import cache_images
 from .splits import check_splits, cut_valid
@@ -44,55 +44,60 @@ PROFILES = {
 PROFILES['paper-299'] = dict(arch='resnet50', stages=[*PAPER[:2], replace(PAPER[2], name='stage3_299', size=299)]) # section 3.3 has both sizes
 PROFILES['gpu'] = dict(arch='resnet50', stages=small_stages((128, 192, 229), ((1, 4), (1, 4), (0, 4)), (1e-3, 1e-3, 5e-4), 10, augment='robust', mixup=.4, smooth=.1))
 
-# %% ../nbs/10_stage1_128.ipynb #50219752
+# %% ../nbs/10_stage1_128.ipynb #c2ea9749
 def course_data(name='phantom', # A data set by name, or a path; see `load_data`
                 seed=0,         # Decides which patients validate
                 frac=.1,        # Fraction of training patients; 0 follows the paper literally
                 settings=None,
+                fold=None,      # A function from `DataSet` to `DataSet` that joins classes, for a recipe that has fewer
                ):               # A checked `DataSet`
     "A data set with its validation patients cut, ready to train on"
-    data = cut_valid(load_data(name, settings), frac, seed)
+    data = load_data(name, settings)
+    data = cut_valid(fold(data) if fold else data, frac, seed)
     check_splits(data)
     return data
 
-# %% ../nbs/10_stage1_128.ipynb #780d2cf3
-def run_dir_for(data, profile, arch, seed, settings=None)->Path:
+# %% ../nbs/10_stage1_128.ipynb #b85868f9
+def run_dir_for(data, profile, arch, seed, settings=None, recipe='covid_resnet')->Path:
     "Where the notebooks keep a run: the same names, the same folder"
-    name = data if data.isidentifier() else Path(data).stem
-    return (settings or get_settings()).runs/f'covid_resnet-{name}-{profile}-{arch}-seed{seed}'
+    name = data if str(data).isidentifier() else Path(data).stem
+    return (settings or get_settings()).runs/f'{recipe}-{name}-{profile}-{arch}-seed{seed}'
 
-# %% ../nbs/10_stage1_128.ipynb #cc382f93
-def profile_stages(profile='quick', # quick, cpu or paper
-                   arch=None,       # None: the profile's own
-                  )->tuple:         # (architecture, list of `Stage`s)
+# %% ../nbs/10_stage1_128.ipynb #f0fb13e3
+def profile_stages(profile='quick',   # A key of `profiles`
+                   arch=None,         # None: the profile's own
+                   profiles=PROFILES, # Name → arch and stages
+                  )->tuple:           # (architecture, list of `Stage`s)
     "Look up a profile of the recipe"
-    p = choose(profile, PROFILES, 'profile')
+    p = choose(profile, profiles, 'profile')
     return arch or p['arch'], p['stages']
 
-# %% ../nbs/10_stage1_128.ipynb #ef98ac2b
+# %% ../nbs/10_stage1_128.ipynb #92f3c135
 def fit_stages(run_dir, data,    # A folder; a `DataSet` whose validation patients are cut
                stages,           # `Stage`s in order
                arch, seed=0, settings=None, device=None,
                find=False, cbs=(),# As in `fit_stage`
               )->list:           # One `StageRun` a stage
     "Train stages, each from the one before; finished ones are loaded. Every file is decoded once for all sizes"
+    check_seed(seed)
     cache_images(data, [s.size for s in stages], settings)
     runs = []
     for stage in stages: runs.append(fit_stage(run_dir, data, stage, arch, seed, runs[-1] if runs else None, settings, device, find, cbs))
     return runs
 
-# %% ../nbs/10_stage1_128.ipynb #80d19003
+# %% ../nbs/10_stage1_128.ipynb #f6a424eb
 def run_stages(data,             # A `DataSet` from `course_data`
-               profile='quick',  # quick, cpu or paper
+               profile='quick',  # A key of `profiles`
                arch=None, seed=0,
-               upto=3,           # Train stages 1 … upto
+               upto=None,        # Train stages 1 … upto; None: all
                run_dir=None,     # None: below the runs root, by data, profile, architecture and seed
                settings=None, device=None,
-              find=False,        # As in `fit_stage`
+               find=False,       # As in `fit_stage`
+               profiles=PROFILES, recipe='covid_resnet', # As in `profile_stages` and `run_dir_for`
               )->list:           # One `StageRun` a stage
     "Progressive resizing (COVID-ResNet, section 3.3): each stage starts from the one before; finished ones are loaded"
-    arch, stages = profile_stages(profile, arch)
-    run_dir = run_dir or run_dir_for(data.name, profile, arch, seed, settings)
+    arch, stages = profile_stages(profile, arch, profiles)
+    run_dir = run_dir or run_dir_for(data.name, profile, arch, seed, settings, recipe)
     return fit_stages(run_dir, data, stages[:upto], arch, seed, settings, device, find)
 
 # %% ../nbs/10_stage1_128.ipynb #ddfeda7f

@@ -33,7 +33,7 @@ def pick_device(name:str|None=None, # 'cpu', 'cuda', 'cuda:1' …; None: a CUDA 
     mine = f"cuda:{os.environ['LOCAL_RANK']}" if len(have)>1 and name in (None, 'cuda') and 'LOCAL_RANK' in os.environ else None # one of several processes
     return torch.device(choose(mine or name or have[:2][-1], have, 'device'))
 
-# %% ../nbs/09_lr_finder.ipynb #38b7ebf5
+# %% ../nbs/09_lr_finder.ipynb #8e9a1bf5
 class SigmoidLoss(torch.nn.Module):
     "Binary cross-entropy of one sigmoid a class, mean over the classes (Deep Covid, section 3)"
     y_int = True # targets are class numbers, which fastai's mixup must know
@@ -44,7 +44,7 @@ class SigmoidLoss(torch.nn.Module):
         want = F.one_hot(y.long(), z.shape[-1])*(1-self.eps) + self.eps/z.shape[-1]
         loss = F.binary_cross_entropy_with_logits(z, want.to(z.dtype), reduction='none').mean(-1)
         return loss.mean() if self.reduction=='mean' else loss
-    def activation(self, z): return z.sigmoid()/z.sigmoid().sum(-1, keepdim=True)
+    def activation(self, z): return F.normalize(z.sigmoid(), p=1, dim=-1)
     def decodes(self, z): return z.argmax(-1)
 
 # %% ../nbs/09_lr_finder.ipynb #46dd5d19

@@ -29,13 +29,13 @@ def wait_for_all():
     "Go on when all processes are here"
     if world()[1]>1: torch.distributed.barrier()
 
-# %% ../nbs/08c_processes.ipynb #eadfd4d3
+# %% ../nbs/08c_processes.ipynb #5557a7ab
 def batch_share(batch_size:int, # Images a step
                 n=None,         # Processes; None: of this world
                )->int:          # Images a step and process
     "Each process's part of a batch"
-    n = n or world()[1]
-    if batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by {n} processes: choose a batch size that {n} divides')
+    n = world()[1] if n is None else n
+    if n<1 or batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by {n} processes: give at least one process, and a batch size that their number divides')
     return batch_size//n
 
 # %% ../nbs/08c_processes.ipynb #ad432caa

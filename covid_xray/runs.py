@@ -7,12 +7,12 @@ __all__ = ['RECIPES', 'recipe_module', 'open_run', 'keep_threshold', 'train_run'
            'seen_in_training', 'evaluate_run', 'run_facts', 'stages_done', 'validate_run', 'predict_files',
            'covid_xray_train', 'print_report', 'covid_xray_evaluate', 'covid_xray_predict']
 
-# %% ../nbs/17_runs.ipynb #f13ebc66
+# %% ../nbs/17_runs.ipynb #191d3e7f
 import os
 from importlib import import_module
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, locked, make_dir, one_line_errors, plain, read_json,
+from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, locked, make_dir, no_bars_in_files, one_line_errors, plain, read_json,
                              versions, write_json)
 
 # %% ../nbs/17_runs.ipynb #744ae13d
@@ -215,7 +215,7 @@ def predict_files(run_dir, # A finished run
     df['error'] = [errors.get(i, '') for i in range(len(files))]
     return df
 
-# %% ../nbs/17_runs.ipynb #fc5007cb
+# %% ../nbs/17_runs.ipynb #10351bf4
 @call_parse
 def covid_xray_train(
     data:str='phantom',          # phantom, covidx_v1, kermany, or the path of a folder or manifest
@@ -231,6 +231,7 @@ def covid_xray_train(
     "Train all stages, evaluate on the test split, write report.json and predictions.csv; call again to go on"
     with one_line_errors():
         if not out: raise CourseError('--out is missing: name the folder of the run, for instance --out runs/mine')
+        no_bars_in_files()
         report = train_run(out, data, recipe, profile, arch, seed, device=device, find=find_rates, frac=frac)
         if report: print_report(report, out)
 

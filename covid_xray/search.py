@@ -8,13 +8,13 @@ __all__ = ['GRID', 'FIELDS', 'cells', 'with_params', 'get_optuna', 'open_storage
            'check_grid', 'grid_search', 'search_table', 'everybody_ill', 'suggest_all', 'tpe_search', 'write_search',
            'covid_xray_search']
 
-# %% ../nbs/15_grid_search.ipynb #721c3146
+# %% ../nbs/15_grid_search.ipynb #818d2709
 import time, warnings
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, check_seed, choose, config_hash, get_settings, locked, make_dir, one_line_errors, plain, versions, write_json
+from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, no_bars_in_files, one_line_errors, plain, versions, write_json
 from fastcore.script import call_parse
 
 # %% ../nbs/15_grid_search.ipynb #a6ffea9f
@@ -87,15 +87,13 @@ def queue_cell(study, grid, i): # A study; field → values; number of the cell
     space = {k: list(v) for k,v in grid.items()}
     study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=dict(cell=i), system_attrs=dict(fixed_params=cells(grid)[i], grid_id=i, search_space=space)))
 
-# %% ../nbs/15_grid_search.ipynb #0cc2fe4b
-def fill_queue(study, grid, # A study; field → values
-               lock):       # A folder, for the lock between workers of this machine
+# %% ../nbs/15_grid_search.ipynb #28bcb20e
+def fill_queue(study, grid): # A study; field → values
     "Queue every cell that no trial has, or only a failed one"
     from optuna.trial import TrialState
-    with locked(make_dir(lock)):
-        have = {t.user_attrs.get('cell') for t in study.get_trials(deepcopy=False) if t.state!=TrialState.FAIL}
-        for i in range(len(cells(grid))):
-            if i not in have: queue_cell(study, grid, i)
+    have = {t.user_attrs.get('cell') for t in study.get_trials(deepcopy=False) if t.state!=TrialState.FAIL}
+    for i in range(len(cells(grid))):
+        if i not in have: queue_cell(study, grid, i)
 
 # %% ../nbs/15_grid_search.ipynb #ad470ae5
 def has_elder(study, trial)->bool: # A study, and a trial of it that has a cell
@@ -189,7 +187,7 @@ def check_grid(grid, stages): # Field → values; the recipe's `Stage`s
     for s in stages:
         for p in cells(grid): with_params(s, p)
 
-# %% ../nbs/15_grid_search.ipynb #03bed1d0
+# %% ../nbs/15_grid_search.ipynb #d59f8c6b
 def grid_search(data, stages,  # A `DataSet` of two classes, validation patients cut; the recipe's `Stage`s
                 grid,          # Field → values; see `FIELDS`
                 out,           # Folder for trials, and for the study's database unless `storage` names one
@@ -204,7 +202,7 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
     facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
     sampler = get_optuna().samplers.GridSampler({k: list(v) for k,v in grid.items()}, seed=seed)
     study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, sampler, grace=grace)
-    fill_queue(study, grid, out)
+    fill_queue(study, grid)
     suggest = lambda trial: {k: trial.suggest_categorical(k, list(v)) for k,v in grid.items()}
     work_off(study, make_objective(data, stages, suggest, out, arch, seed, settings, device), grid, progress)
     return study
@@ -254,7 +252,7 @@ def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     write_json(record, Path(out)/'search.json')
     return record
 
-# %% ../nbs/15_grid_search.ipynb #ba0a7aa7
+# %% ../nbs/15_grid_search.ipynb #92ea792c
 @call_parse
 def covid_xray_search(
     data:str='phantom',    # phantom, kermany, or another data set with a class normal
@@ -270,7 +268,7 @@ def covid_xray_search(
     "Search Deep Covid's recipe for the best validation F1 (24 trainings, or --trials); call again to go on, or in a second terminal to help"
     with one_line_errors():
         if not out: raise CourseError('--out is missing: name the folder of the search, for instance --out runs/search')
-        check_seed(seed)
+        check_seed(seed); no_bars_in_files()
         if trials<0: raise CourseError(f'--trials {trials}: give 0 for the grid, or how many trials')
         from covid_xray.deep_covid import course_data, profile_stages
         from covid_xray.backbones import ARCHS

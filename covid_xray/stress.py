@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['STRESSES', 'stretch', 'other_class', 'with_border', 'with_greys', 'check_same', 'stress_test']
 
-# %% ../nbs/12_stage3_229.ipynb #9a0a2118
+# %% ../nbs/12_stage3_229.ipynb #0362c64c
 import numpy as np, pandas as pd
 from .core import CourseError, choose
+from .evaluation import area_estimate, auroc, patient_codes, patient_weights
 from .loaders import open_images, rows_of
 from .training import predict_images
 
@@ -69,23 +70,28 @@ def check_same(run,   # A `StageRun`
         f'the run was trained on another cut of {data.name}, perhaps on these very patients: cut it with the seed of the run ({c["seed"]})')
     return c
 
-# %% ../nbs/12_stage3_229.ipynb #0837836d
+# %% ../nbs/12_stage3_229.ipynb #84a1f70b
 def stress_test(run,          # A `StageRun`
                 data,         # A `DataSet`
                 split='valid',# Or 'train'; never the test images: who looks at stress there has looked at the test
                 seed=0,       # Decides whose border and exposure
                 settings=None, device=None,
                 tta=None,     # As in `training.predict_images`
-               )->pd.DataFrame: # Index: stress and what was counted (accuracy, or a class's sensitivity); n, value, low, high (95 %, Clopper-Pearson, as if images were independent)
+               )->pd.DataFrame: # Index: stress and what was counted (accuracy, a class's sensitivity; of two classes also AUROC); n, value, low, high (95 %, Clopper-Pearson as if images were independent; AUROC: bootstrap of patients)
     "Accuracy and sensitivities when something changes that is not the disease"
     from statsmodels.stats.proportion import proportion_confint
-    c, labels, rows = check_same(run, data), data.split(choose(split, ('valid', 'train'), 'split to stress')).label.to_numpy(), {}
+    c, asked, rows = check_same(run, data), data.split(choose(split, ('valid', 'train'), 'split to stress')), {}
+    labels, patient = asked.label.to_numpy(), patient_codes(asked)
     parts = {'accuracy': labels==labels} | {v: labels==v for v in c['vocab'] if v in labels}
     images = open_images(data, c['stage']['size'], settings)[rows_of(data, [split])]
     donors = images[other_class(labels, seed)]
     for name,change in STRESSES.items():
-        right = np.array(c['vocab'])[predict_images(run, change(images, donors), device, tta).argmax(1)]==labels
+        p = predict_images(run, change(images, donors), device, tta)
+        right = np.array(c['vocab'])[p.argmax(1)]==labels
         for what,part in parts.items():
             k, n = int(right[part].sum()), int(part.sum())
             rows[name, what] = (n, k/n, *proportion_confint(k, n, method='beta'))
+        if p.shape[1]==2:
+            e = area_estimate(auroc, labels==c['vocab'][1], p[:,1], patient, patient_weights(patient.max()+1, 200, seed))
+            rows[name, 'AUROC'] = (len(labels), e['value'], e['low'], e['high'])
     return pd.DataFrame(rows, index=['n', 'value', 'low', 'high']).T.rename_axis(['stress', 'of']).astype(dict(n=int))

@@ -224,9 +224,9 @@ class StageRun:
         except CourseError as e: raise CourseError(f'{e}; or delete {self.folder} and train again') from None
         return model.eval()
 
-# %% ../nbs/09b_training.ipynb #acec222d
-LATER = {k: getattr(Stage, k) for k in ('balance ema tta colour hidden loss opt schedule frozen keep patience pretrained').split()} # fields that `Stage`
-# got later: where they are as they were before, older runs keep their folders
+# %% ../nbs/09b_training.ipynb #edd830c2
+# Fields that `Stage` got later: where they are as they were before, older runs keep their folders
+LATER = {k: getattr(Stage, k) for k in 'balance ema tta colour hidden loss opt schedule frozen keep patience pretrained'.split()}
 
 def stage_config(data, stage, arch, seed, init=None):
     "What a stage's result depends on"
