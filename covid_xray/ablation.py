@@ -6,11 +6,11 @@
 __all__ = ['base_stage', 'recipes', 'paired', 'judge', 'stressed', 'seconds_to', 'check_comparison', 'compare', 'ablation_table',
            'plot_ablation']
 
-# %% ../nbs/13c_ablation.ipynb #54f743de
+# %% ../nbs/13c_ablation.ipynb #970f9a93
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import CourseError, git_commit, plain, versions, write_json
+from .core import CourseError, config_hash, git_commit, plain, versions, write_json
 from .covid_resnet import PAPER, fit_stages
 from .evaluation import estimate, evaluate, middle, patient_codes, patient_weights
 from .stress import STRESSES, stress_test
@@ -83,7 +83,7 @@ def check_comparison(data, todo): # As in `compare`
     for name,stages in todo.items():
         if not stages: raise CourseError(f'recipe {name!r} has no stages: give at least one')
 
-# %% ../nbs/13c_ablation.ipynb #930fcfb6
+# %% ../nbs/13c_ablation.ipynb #05c67eb9
 def compare(out,         # Folder of the comparison; `ablation.json` is written there
             data,        # A `DataSet` whose validation patients are cut
             todo,        # Name → `Stage`s, for instance from `recipes`; one is called 'base'
@@ -91,10 +91,11 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
            )->dict:      # The record: what is needed to repeat it, and `rows`
     "Train and judge recipes on validation patients; goes on where an earlier call stopped"
     check_comparison(data, todo)
-    patient, rows, runs = patient_codes(data.split('valid')), {}, {}
+    patient, rows, runs, trained = patient_codes(data.split('valid')), {}, {}, {}
     for name,stages in todo.items():
-        tta = stages[-1].tta # changes no weight: trained without it, such recipes share their stages
-        runs[name] = fit_stages(Path(out)/'runs', data, [replace(s, tta=False) for s in stages], arch, seed, settings, device)
+        tta, weights = stages[-1].tta, config_hash(plain([replace(s, tta=False) for s in stages])) # tta changes no weight: such recipes share their stages
+        if weights not in trained: trained[weights] = fit_stages(Path(out)/'runs', data, stages, arch, seed, settings, device)
+        runs[name] = trained[weights]
         rows[name] = dict(stages=[plain(s) for s in stages], **judge(runs[name][-1], data, tta, n_boot, settings, device),
                           **stressed(runs[name][-1], data, tta, settings, device), seconds=sum(r.record['seconds'] for r in runs[name]))
     for row in rows.values(): row['gain'] = paired(rows['base']['right'], row['right'], patient, n_boot)

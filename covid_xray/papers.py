@@ -220,7 +220,7 @@ def published_table(claims=CLAIMS, # `Claim`s
     return pd.DataFrame([{'paper': c.paper, 'where': c.where, 'what': c.what, 'class': c.cls, 'printed %': c.printed, 'k/n': kn(c),
                           'by image': ci(c, False), 'by patient': ci(c, True)} for c in claims])
 
-# %% ../nbs/16_papers.ipynb #9be8d6c3
+# %% ../nbs/16_papers.ipynb #e5a905d6
 FAULTS = [(p, *f.split(' | ')) for p,fs in {'COVID-ResNet': (
     'abstract and stage III; Methods | stage 3 has 229 pixels | stage 3 has 299 pixels (chapter 12)',
     'Methods | images enlarged to 299 | they had been reduced to 224 before: nothing is gained (chapter 11)',
@@ -240,4 +240,4 @@ FAULTS = [(p, *f.split(' | ')) for p,fs in {'COVID-ResNet': (
     'preprocessing | RGB to HSV | of a grey image hue and saturation are zero (chapter 06)',
     'comparison | 71.3 and 76.8 % by others on the "same dataset" | studies of 14 diseases on another',
     'metrics | F1 is a "weighted average" | it is the harmonic mean',
-    'results table | counts of three backbones | 624, 625 and 625 images, positive class exchanged (above)')}.items() for f in fs]
+    'results table | counts of three backbones | 624, 625 and 625 images, TP and TN exchanged (above)')}.items() for f in fs]

@@ -215,12 +215,12 @@ def predict_files(run_dir, # A finished run
     df['error'] = [errors.get(i, '') for i in range(len(files))]
     return df
 
-# %% ../nbs/17_runs.ipynb #10351bf4
+# %% ../nbs/17_runs.ipynb #3333e00a
 @call_parse
 def covid_xray_train(
     data:str='phantom',          # phantom, covidx_v1, kermany, or the path of a folder or manifest
     recipe:str='covid_resnet',   # covid_resnet (four classes, or those of the data), or deep_covid (normal or pneumonia)
-    profile:str='quick',         # quick (minutes, phantoms), cpu (under an hour, real radiographs); for a GPU: paper, paper-299 or gpu; deep_covid also has paper-rgb, and paper-128 (hours on two cores)
+    profile:str='quick',         # quick (minutes, phantoms), cpu (under an hour, real radiographs); for a GPU: paper, paper-299 or gpu; deep_covid also has paper-rgb, and for two cores paper-128 (hours) and frozen-128 (a quarter of an hour)
     arch:str=None,               # Architecture; default: the profile's
     seed:int=0,                  # Seed of everything
     out:str=None,                # Folder of the run; required

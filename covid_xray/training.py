@@ -7,7 +7,7 @@ __all__ = ['CHOICES', 'LATER', 'check_stage', 'Stage', 'group_lrs', 'EpochSeed',
            'best_epoch', 'out_of_patience', 'Historian', 'Averaged', 'fit_phase', 'head_of', 'StageRun', 'stage_config',
            'finish_stage', 'only_run', 'first_model', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
-# %% ../nbs/09b_training.ipynb #847c2a23
+# %% ../nbs/09b_training.ipynb #b0d5d5df
 import re, time
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .augmentation import AUGMENTATIONS, COLOURS
 from .backbones import check_input
 from .loaders import batches, make_loaders, open_images, rows_of, seed_loaders
-from .lr_finder import LOSSES, OPTIMIZERS, lr_range_test, make_learner, make_loss, pick_device
+from .lr_finder import LOSSES, OPTIMIZERS, keep_memory, lr_range_test, make_learner, make_loss, pick_device
 from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, sum_over_all, together, unwrap, wait_for_all, world
 
@@ -298,7 +298,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
         wait_for_all()
         return StageRun(folder)
 
-# %% ../nbs/09b_training.ipynb #9916af19
+# %% ../nbs/09b_training.ipynb #0df4358d
 def predict_images(run,    # A `StageRun`
                    images, # uint8 (n, size, size), grey
                    device=None,
@@ -306,6 +306,7 @@ def predict_images(run,    # A `StageRun`
                   ):       # float32 (n, classes); rows sum to 1
     "Class probabilities of squared images"
     stage, device = Stage(**run.record['config']['stage']), pick_device(device)
+    if device.type=='cpu': keep_memory()
     model, act = run.model().to(device, memory_format=torch.channels_last), make_loss(stage.loss).activation
     twice = stage.tta if tta is None else tta
     ask = lambda xb: (act(model(xb)) + act(model(xb.flip(-1))))/2 if twice else act(model(xb))
