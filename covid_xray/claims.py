@@ -147,14 +147,14 @@ def markdown(df:pd.DataFrame)->str: # Text cells; the index is left out
     lines = [list(map(str, df.columns)), ['---']*df.shape[1], *df.astype(object).where(df.notna(), '').astype(str).to_numpy().tolist()]
     return '\n'.join(f'| {" | ".join(ln)} |' for ln in lines)
 
-# %% ../nbs/16b_claims.ipynb #56b8afcc
+# %% ../nbs/16b_claims.ipynb #aba90f77
 def recipe_text(r:dict)->str: # A record
     "Sizes, epochs (head+body), rates, augmentation and the like of its stages"
     st = r.get('stages') or []
     each = lambda f: ', '.join(f(s) for s in st)
     once = lambda k: ', '.join(dict.fromkeys(str(s[k]) for s in st if s.get(k)))
     parts = [each(lambda s: f'{s.get("size")}')+' px', each(lambda s: f'{s.get("head_epochs")}+{s.get("body_epochs")}')+' epochs',
-             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in s.get('body_lrs') or [])), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep') if once(k)]]
+             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in (s.get('body_lrs') or [] if s.get('body_epochs') else [s.get('head_lr', 0)]))), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep') if once(k)]]
     return '; '.join(parts) if st else '-'
 
 # %% ../nbs/16b_claims.ipynb #e6d4823a
