@@ -6,14 +6,14 @@
 __all__ = ['base_stage', 'recipes', 'paired', 'judge', 'stressed', 'seconds_to', 'check_comparison', 'compare', 'ablation_table',
            'plot_ablation']
 
-# %% ../nbs/13c_ablation.ipynb #970f9a93
+# %% ../nbs/13c_ablation.ipynb #214a53f0
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CourseError, config_hash, git_commit, plain, versions, write_json
 from .covid_resnet import PAPER, fit_stages
-from .evaluation import estimate, evaluate, middle, patient_codes, patient_weights
-from .stress import STRESSES, stress_test
+from .evaluation import auroc, estimate, evaluate, middle, patient_codes, patient_weights
+from .stress import under_stress
 from .training import Stage, predict_split
 
 # %% ../nbs/13c_ablation.ipynb #7f8d1cf7
@@ -60,11 +60,14 @@ def judge(run, data, tta=False, # A `StageRun`; a `DataSet`; ask about the mirro
     right = preds[list(data.vocab)].idxmax(axis=1)==preds.label
     return dict(accuracy=r['accuracy'], sensitivity={c: v['sensitivity'] for c,v in r['per_class'].items()}, right=right.astype(int).tolist())
 
-# %% ../nbs/13c_ablation.ipynb #8681d36d
+# %% ../nbs/13c_ablation.ipynb #c757d377
 def stressed(run, data, tta=False, settings=None, device=None)->dict: # `stressed`: condition → accuracy, the first as it is, and their `mean`; of two classes `stressed_auroc` likewise
     "A model on validation patients under each stress of chapter 12"
-    table = stress_test(run, data, settings=settings, device=device, tta=tta).value.unstack('of').loc[list(STRESSES)]
-    return {k: dict(table[of], mean=table[of].mean()) for k,of in (('stressed', 'accuracy'), ('stressed_auroc', 'AUROC')) if of in table}
+    vocab, y = np.array(run.record['config']['vocab']), data.split('valid').label.to_numpy()
+    p = dict(under_stress(run, data, settings=settings, device=device, tta=tta))
+    figures = dict(stressed={k: (vocab[v.argmax(1)]==y).mean() for k,v in p.items()})
+    if len(vocab)==2: figures['stressed_auroc'] = {k: auroc(y==vocab[1], v[:,1])[0] for k,v in p.items()}
+    return {k: v | dict(mean=np.mean(list(v.values()))) for k,v in figures.items()}
 
 # %% ../nbs/13c_ablation.ipynb #ba7a706c
 def seconds_to(runs,   # `StageRun`s in order
