@@ -74,12 +74,12 @@ def test_figures_are_there(course):
 def test_a_papermill_parameter_takes_effect(tmp_path):
     from covid_xray.course import run_notebook
     for seed in (0, 7):
-        row = run_notebook(ROOT/'nbs'/'04_splits.ipynb', tmp_path/str(seed), seed=seed)
+        row = run_notebook(ROOT/'nbs'/'13d_threshold.ipynb', tmp_path/str(seed), seed=seed)
         assert row['status']=='ok'
     texts = []
     for seed in (0, 7):
-        nb = nbformat.read(tmp_path/str(seed)/'notebooks'/'04_splits.ipynb', 4)
+        nb = nbformat.read(tmp_path/str(seed)/'notebooks'/'13d_threshold.ipynb', 4)
         injected = [c for c in nb.cells if 'injected-parameters' in c.metadata.get('tags', [])]
         assert f'seed = {seed}' in injected[0].source
         texts.append(json.dumps([o.get('data', {}).get('text/plain') or o.get('text') for c in nb.cells if c.cell_type=='code' for o in c.outputs]))
-    assert texts[0]!=texts[1], 'another seed must cut other patients'
+    assert texts[0]!=texts[1], 'another seed must draw other patients'
