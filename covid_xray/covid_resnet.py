@@ -6,10 +6,11 @@
 __all__ = ['PAPER', 'PROFILES', 'small_stages', 'course_data', 'run_dir_for', 'profile_stages', 'fit_stages', 'run_stages',
            'plot_confused']
 
-# %% ../nbs/10_stage1_128.ipynb #9c8e6f57
+# %% ../nbs/10_stage1_128.ipynb #7961cd41
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
+from .backbones import ARCHS
 from .core import check_seed, choose, get_settings
 from .curation import load_data
 from .loaders import cache_images
@@ -44,7 +45,7 @@ PROFILES = {
 PROFILES['paper-299'] = dict(arch='resnet50', stages=[*PAPER[:2], replace(PAPER[2], name='stage3_299', size=299)]) # section 3.3 has both sizes
 PROFILES['gpu'] = dict(arch='resnet50', stages=small_stages((128, 192, 229), ((1, 4), (1, 4), (0, 4)), (1e-3, 1e-3, 5e-4), 10, augment='robust', mixup=.4, smooth=.1))
 
-# %% ../nbs/10_stage1_128.ipynb #c2ea9749
+# %% ../nbs/10_stage1_128.ipynb #7de3b9e6
 def course_data(name='phantom', # A data set by name, or a path; see `load_data`
                 seed=0,         # Decides which patients validate
                 frac=.1,        # Fraction of training patients; 0 follows the paper literally
@@ -52,6 +53,7 @@ def course_data(name='phantom', # A data set by name, or a path; see `load_data`
                 fold=None,      # A function from `DataSet` to `DataSet` that joins classes, for a recipe that has fewer
                ):               # A checked `DataSet`
     "A data set with its validation patients cut, ready to train on"
+    check_seed(seed)
     data = load_data(name, settings)
     data = cut_valid(fold(data) if fold else data, frac, seed)
     check_splits(data)
@@ -63,13 +65,14 @@ def run_dir_for(data, profile, arch, seed, settings=None, recipe='covid_resnet')
     name = data if str(data).isidentifier() else Path(data).stem
     return (settings or get_settings()).runs/f'{recipe}-{name}-{profile}-{arch}-seed{seed}'
 
-# %% ../nbs/10_stage1_128.ipynb #f0fb13e3
+# %% ../nbs/10_stage1_128.ipynb #94a73a7e
 def profile_stages(profile='quick',   # A key of `profiles`
                    arch=None,         # None: the profile's own
                    profiles=PROFILES, # Name → arch and stages
                   )->tuple:           # (architecture, list of `Stage`s)
     "Look up a profile of the recipe"
     p = choose(profile, profiles, 'profile')
+    if arch: choose(arch, ARCHS, 'architecture')
     return arch or p['arch'], p['stages']
 
 # %% ../nbs/10_stage1_128.ipynb #92f3c135

@@ -18,10 +18,10 @@ from .evaluation import as_text
 from .loaders import open_images, rows_of
 from .training import Stage
 
-# %% ../nbs/14_deep_covid.ipynb #8be6bac4
+# %% ../nbs/14_deep_covid.ipynb #7d8673ba
 def two_classes(data:DataSet)->DataSet: # The same images; `normal` and `pneumonia`
     "Fold every class but `normal` into `pneumonia`; a set that has these two already comes back as it is"
-    if not isinstance(data, DataSet): raise CourseError(f'{data!r} is not a data set: load one with curation.load_data')
+    if not isinstance(data, DataSet): raise CourseError(f'a {type(data).__name__} is not a data set: load one with curation.load_data')
     vocab = VOCABS['kermany']
     if tuple(data.vocab)==tuple(vocab): return data
     if 'normal' not in data.vocab: raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}: for normal against pneumonia one must be called normal')

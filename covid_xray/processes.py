@@ -29,23 +29,24 @@ def wait_for_all():
     "Go on when all processes are here"
     if world()[1]>1: torch.distributed.barrier()
 
-# %% ../nbs/08c_processes.ipynb #5557a7ab
+# %% ../nbs/08c_processes.ipynb #18341b0e
 def batch_share(batch_size:int, # Images a step
                 n=None,         # Processes; None: of this world
                )->int:          # Images a step and process
     "Each process's part of a batch"
     n = world()[1] if n is None else n
-    if n<1 or batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by {n} processes: give at least one process, and a batch size that their number divides')
+    if min(n, batch_size)<1 or batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by {n} processes: give at least one process, and a batch size that their number divides')
     return batch_size//n
 
-# %% ../nbs/08c_processes.ipynb #ad432caa
+# %% ../nbs/08c_processes.ipynb #e06b99f1
 def steps_an_epoch(images:int,     # Training images
                    batch_size:int, # Images a step
                    n=None,         # Processes; None: of this world
                   )->int:
     "Optimizer steps: images are padded so that all processes have equally many; the last, smaller batch is dropped"
-    n = n or world()[1]
-    return math.ceil(images/n)//batch_share(batch_size, n)
+    n = world()[1] if n is None else n
+    share = batch_share(batch_size, n)
+    return math.ceil(images/n)//share
 
 # %% ../nbs/08c_processes.ipynb #f1560883
 def unwrap(model): # Perhaps wrapped in DistributedDataParallel

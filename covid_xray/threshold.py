@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RULES', 'second_of', 'rates', 'decisions', 'operating_points', 'pick', 'choose_threshold', 'ppv_table']
 
-# %% ../nbs/13d_threshold.ipynb #bde04473
+# %% ../nbs/13d_threshold.ipynb #b296f9c8
 import numpy as np, pandas as pd
-from .core import CourseError, choose
+from .core import CourseError, check_seed, choose
 from .evaluation import check_predictions, middle, patient_codes, patient_weights, ppv_at, ranked, ratio
 
 # %% ../nbs/13d_threshold.ipynb #1c27cca0
@@ -60,7 +60,7 @@ def pick(points,       # From `operating_points`
     best = np.flatnonzero(points[rule].to_numpy()>=points[rule].max()-1e-12)
     return int(best[(len(best)-1)//2])
 
-# %% ../nbs/13d_threshold.ipynb #3cd09fbd
+# %% ../nbs/13d_threshold.ipynb #6ade8ebe
 def choose_threshold(preds, vocab,  # Predictions for validation patients; (well, ill)
                      rule='f1', target=None, # As in `pick`
                      patients=None, # As in `evaluate`; for the interval
@@ -68,7 +68,8 @@ def choose_threshold(preds, vocab,  # Predictions for validation patients; (well
                      seed=0,        # Of the samples
                     )->dict:        # rule, target, threshold, low, high (95 %, bootstrap of patients), its figures there, n
     "The threshold that a rule chooses on validation patients, and how sure it is"
-    if n_boot<1: raise CourseError(f'{n_boot} bootstrap samples: give at least 1, better 200')
+    if not isinstance(n_boot, int) or n_boot<1: raise CourseError(f'{n_boot!r} bootstrap samples: give a whole number, at least 1, better 200')
+    check_seed(seed)
     y, s = second_of(preds, vocab)
     points, code = decisions(y, s), patient_codes(preds, patients)
     row, boot = points.iloc[pick(points, rule, target)], []
