@@ -116,14 +116,15 @@ def test_a_killed_search_goes_on_with_two_workers_and_does_no_cell_twice(tmp_pat
         assert first.poll() is None, first.stdout.read()[-3000:]
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    early = {p: p.stat().st_mtime_ns for p in out.glob('trials/*/report.json')}
+    stages = [p.parent for p in out.glob('trials/*/*/stage.json')]
+    early = {s/'weights.safetensors': (s/'weights.safetensors').stat().st_mtime_ns for s in stages} # killed before it told the study, a cell is judged again, not trained
     assert 2<=len(early)<6
     workers = [start(SEARCH, out, runs=tmp_path/'runs') for _ in range(2)]
     for w in workers: assert w.wait(timeout=400)==0, w.stdout.read()[-3000:]
     done = [t.user_attrs['cell'] for t in trials(out) if t.state==TrialState.COMPLETE]
     assert sorted(done)==list(range(6))
     assert not [t for t in trials(out) if t.state in (TrialState.RUNNING, TrialState.WAITING)]
-    assert len(list(out.glob('trials/*/report.json')))==6
+    assert len(list(out.glob('trials/*/report.json')))==len(list(out.glob('trials/*/*/stage.json')))==6
     for p, t in early.items(): assert p.stat().st_mtime_ns==t, 'a finished cell was trained again'
 
 

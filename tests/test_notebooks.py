@@ -1,5 +1,7 @@
 "Every notebook, executed in order by papermill as the course command does it"
 import json
+import os
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -10,10 +12,23 @@ from conftest import NBS, ROOT
 ORDER = [p.stem for p in NBS if not p.name.startswith('90')]
 
 
+def finished_course():
+    "What README's first command made (in COVID_XRAY_COURSE or runs/course), if it is the whole course on phantoms and nothing changed since; else None"
+    out = Path(os.environ.get('COVID_XRAY_COURSE', ROOT/'runs'/'course'))
+    made = [p.stat().st_mtime for p in (*out.glob('notebooks/*.ipynb'), *out.glob('*/stage*/stage.json'))]
+    if not made or min(made)<=max(p.stat().st_mtime for p in (*NBS, *(ROOT/'covid_xray').glob('*.py'))): return
+    rows = pd.read_json(out/'course.json').set_index('notebook')
+    if list(rows.index)!=ORDER or (rows.status!='ok').any(): return
+    stages = nbformat.read(out/'notebooks'/'10_stage1_128.ipynb', 4)
+    if stages.metadata.papermill.parameters!=dict(data='phantom', profile='quick', seed=0): return
+    return out, rows
+
+
 @pytest.fixture(scope='session')
 def course(tmp_path_factory):
-    "The whole course on phantoms, once: (folder, table)"
+    "The whole course on phantoms: (folder, table). Made once, by README's first command or here"
     from covid_xray.course import run_course
+    if (made := finished_course()): return made
     out = tmp_path_factory.mktemp('course')
     return out, run_course(out, data='phantom', profile='quick', seed=0).set_index('notebook')
 
@@ -26,6 +41,17 @@ def test_notebook_runs(course, name):
     assert not [o for c in nb.cells if c.cell_type=='code' for o in c.outputs if o.output_type=='error']
     shown = [o for c in nb.cells if c.cell_type=='code' for o in c.outputs]
     assert shown, 'a chapter that shows nothing'
+
+
+def test_a_course_older_than_its_sources_is_not_taken(course, tmp_path, monkeypatch):
+    shutil.copytree(course[0]/'notebooks', tmp_path/'notebooks') # copies keep their times
+    shutil.copy(course[0]/'course.json', tmp_path)
+    monkeypatch.setenv('COVID_XRAY_COURSE', str(tmp_path))
+    assert finished_course()
+    os.utime(tmp_path/'notebooks'/'00_core.ipynb', (0, 0))
+    assert finished_course() is None
+    monkeypatch.setenv('COVID_XRAY_COURSE', str(tmp_path/'nowhere'))
+    assert finished_course() is None
 
 
 def test_course_writes_its_table(course):
