@@ -118,7 +118,7 @@ def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an abla
                 'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', **({'stressed, mean AUROC': f'{r["stressed_auroc"]["mean"]:.3f}'} if 'stressed_auroc' in r else {}), 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/13c_ablation.ipynb #b0e9fe35
+# %% ../nbs/13c_ablation.ipynb #c540d753
 def plot_ablation(record): # From `compare`, or read from an ablation.json; returns the figure
     "Gain over the base with its interval, and accuracy as it is and under stress"
     import matplotlib.pyplot as plt, seaborn as sns
@@ -131,6 +131,6 @@ def plot_ablation(record): # From `compare`, or read from an ablation.json; retu
         b.plot(100*r['accuracy']['value'], k, 'o', color=blue, label='as it is' if k=='base' else None)
         b.plot(100*r['stressed']['mean'], k, 's', color=orange, label=f'mean of {len(r["stressed"])-1} conditions' if k=='base' else None)
     a.axvline(0, color='grey', lw=1); a.margins(y=.5/len(rows)); a.invert_yaxis(); b.legend(loc='upper left', bbox_to_anchor=(1, 1))
-    a.set(xlabel='accuracy minus base (points, 95 % by patient)', title=f'{record["n"]} images, {record["n_patients"]} patients')
+    a.set(xlabel='accuracy minus base (points)', ylabel='recipe', title=f'Gain, 95 %: {record["n"]} images, {record["n_patients"]} patients')
     b.set(xlabel='accuracy (%)', title='As it is, and under stress')
     return fig

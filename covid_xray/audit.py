@@ -70,7 +70,7 @@ def duplicate_table(dups,       # From `find_duplicates`
     return pd.Series(kinds | {f'groups across {c}': int((g[k].nunique()>1).sum()) for c,k in
                               dict(splits='split', labels='label', patients='patient_id').items()}, dtype=int)
 
-# %% ../nbs/18_audit.ipynb #5e509ea3
+# %% ../nbs/18_audit.ipynb #2c78da8c
 def plot_duplicates(dups, data, # From `find_duplicates`; the `DataSet` it came from
                     n=4,        # At most so many groups
                    ):           # The figure
@@ -79,6 +79,7 @@ def plot_duplicates(dups, data, # From `find_duplicates`; the `DataSet` it came 
     from covid_xray.images import read_image
     groups = [d for _,d in dups.groupby('group')][:n]
     fig, axs = plt.subplots(len(groups), max(map(len, groups)), figsize=(2.4*max(map(len, groups)), 2.4*len(groups)), squeeze=False, layout='constrained')
+    fig.suptitle('Each row: one picture under several names', fontsize=9)
     for row,d in zip(axs, groups):
         for ax in row: ax.axis('off')
         for ax,r in zip(row, d.itertuples()):

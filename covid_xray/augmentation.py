@@ -7,12 +7,10 @@ __all__ = ['COLOURS', 'DEEP_COVID', 'AUGMENTATIONS', 'TrainOnly', 'vflip_mat', '
            'GreyToRGB', 'paper', 'recommended', 'Some', 'blur', 'scale', 'rgb_shift', 'to_hsv', 'GreyToHSV', 'from_hsv',
            'hsv_shift', 'equalize', 'grey', 'deep_covid', 'swap_borders', 'stretch_mat', 'gamma', 'robust', 'get_tfms']
 
-# %% ../nbs/06_augmentation.ipynb #746ef4c6
-import math
+# %% ../nbs/06_augmentation.ipynb #cc43a272
+import math, torch
 from functools import partial
 from .core import choose
-
-import torch
 import torch.nn.functional as F
 from fastai.vision.augment import (AffineCoordTfm, Brightness, Contrast, Flip, Rotate, Transform, Zoom,
                                    affine_mat, rgb2hsv, setup_aug_tfms)

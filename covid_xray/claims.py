@@ -120,7 +120,7 @@ def run_name(row): # A row of `claims_table`
     "The name of a group of runs, and how many seeds it has"
     return f'{row.run} ({row.seeds} seed{"" if row.seeds==1 else "s"})'
 
-# %% ../nbs/16b_claims.ipynb #e2054104
+# %% ../nbs/16b_claims.ipynb #4d0e7f39
 def plot_claims(table,      # From `claims_table`
                 papers=('COVID-ResNet','COVID-Net v1'), # Keys of `PAPERS`, on the same test images
                 ):          # Axes
@@ -137,7 +137,7 @@ def plot_claims(table,      # From `claims_table`
         ax.hlines(y, s[low], s[high], color=look['color'], lw=1.5, zorder=1)
         ax.plot(s[value], y, ls='', ms=6, label=name, **look)
         if value=='value': ax.plot(s[['least','most']], np.c_[y,y], '.', color=look['color'], ms=4)
-    ax.set(yticks=range(len(rows)), yticklabels=[a if c=='all' else f'{a} {c}' for a,c in rows], xlabel='per cent, with 95 % interval', title='Claimed and obtained on the same test images')
+    ax.set(yticks=range(len(rows)), yticklabels=[a if c=='all' else f'{a} {c}' for a,c in rows], xlabel='per cent, with 95 % interval', ylabel='published figure', title='Claimed and obtained on the same test images')
     ax.invert_yaxis(); ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return ax
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'no_bars_in_files', 'Settings', 'project_root', 'get_settings',
            'atomic_path', 'make_dir', 'plain', 'write_json', 'read_json', 'file_sha256', 'config_hash', 'locked',
-           'set_seed', 'check_seed', 'git_commit', 'versions']
+           'set_seed', 'check_seed', 'git_commit', 'versions', 'exercise', 'is_live', 'panel']
 
-# %% ../nbs/00_core.ipynb #224e8319
-import difflib, hashlib, json, os, platform, random, subprocess, sys, warnings
+# %% ../nbs/00_core.ipynb #f4bf4c96
+import difflib, hashlib, json, os, platform, random, subprocess, sys, traceback, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
@@ -198,3 +198,31 @@ def versions(*names)->dict: # Package → version, for those that are installed
         try: out[n] = metadata.version(n)
         except metadata.PackageNotFoundError: pass
     return out
+
+# %% ../nbs/00_core.ipynb #8e694401
+@contextmanager
+def exercise(name:str): # Chapter and number, such as 13d.1
+    "Around the asserts of an exercise: prints whether the answer is right; with `COVID_XRAY_STRICT` set a wrong one raises"
+    try: yield
+    except Exception as e:
+        if os.environ.get('COVID_XRAY_STRICT'): raise
+        frames = traceback.extract_tb(e.__traceback__)
+        at = f', at {frames[1].line}' if len(frames)>1 and frames[1].line else ''
+        print(f'Exercise {name}: not yet{at}\n{type(e).__name__}: {e}'.rstrip(': '))
+    else: print(f'Exercise {name}: right')
+
+# %% ../nbs/00_core.ipynb #5645656e
+def is_live()->bool: # In JupyterLab, Jupyter Notebook, Colab or VS Code; not under papermill, nbdev_test or in a script
+    "Does somebody sit before this notebook?"
+    shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
+    return bool({'JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'} & set(os.environ)) or '__vsc_ipynb_file__' in getattr(shell, 'user_ns', {})
+
+# %% ../nbs/00_core.ipynb #9d761a0f
+def panel(draw,      # A function of numbers that draws a figure
+          **sliders, # Its arguments: (lowest, highest, step, start)
+         ):
+    "A figure with a slider for each argument; where nobody can move one, the figure at the starting values"
+    if not is_live(): return draw(**{k: start for k,(_,_,_,start) in sliders.items()})
+    from ipywidgets import FloatSlider, interact
+    interact(draw, **{k: FloatSlider(start, min=low, max=high, step=step, description=k, continuous_update=False, readout_format='.3g')
+                      for k,(low,high,step,start) in sliders.items()})

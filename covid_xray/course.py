@@ -6,13 +6,14 @@
 __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'run_notebook', 'run_notebooks', 'run_course',
            'covid_xray_course']
 
-# %% ../nbs/90_course.ipynb #992a3a4f
+# %% ../nbs/90_course.ipynb #fbb1cf16
 import os, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.script import call_parse
 from .core import CourseError, check_seed, choose, make_dir, one_line_errors, project_root, write_json
+from .student import student_edition
 
 # %% ../nbs/90_course.ipynb #a1251aa8
 def course_notebooks(folder=None, # None: `nbs/` of the checkout
@@ -95,7 +96,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
         write_json(rows, out/'course.json')
     return pd.DataFrame(rows)
 
-# %% ../nbs/90_course.ipynb #04459236
+# %% ../nbs/90_course.ipynb #53cfb8c8
 @call_parse
 def covid_xray_course(
     data:str='phantom',       # phantom, covidx_v1, kermany, or the path of a folder or manifest
@@ -103,9 +104,13 @@ def covid_xray_course(
     out:str='runs/course',    # Folder for executed notebooks and everything they make
     seed:int=0,               # Seed of everything
     nbs:str=None,             # Folder of the notebooks; default: nbs/ of the checkout
+    student:bool=False,       # Run nothing: write the student edition of the notebooks into their folder _student
 ):
     "Run every notebook of the course in order; status 0 only if all ran"
     with one_line_errors():
+        if student:
+            made = student_edition(nbs=nbs)
+            return print(f'{len(made)} chapters written to {made[0].parent}')
         from covid_xray.curation import DATASETS
         choose(profile, ('quick', 'cpu', 'paper', 'paper-299', 'gpu'), 'profile'); check_seed(seed)
         if data not in DATASETS:

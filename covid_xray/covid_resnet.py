@@ -22,11 +22,10 @@ PAPER = [Stage('stage1_128', 128, head_epochs=3, head_lr=1e-3, body_epochs=5),
          Stage('stage2_224', 224, head_epochs=3, head_lr=1e-4, body_epochs=5),
          Stage('stage3_229', 229, body_epochs=25)]
 
-# %% ../nbs/10_stage1_128.ipynb #d7a47e68
+# %% ../nbs/10_stage1_128.ipynb #ef9cf216
 def small_stages(sizes,      # Three sides, pixels
                  epochs,     # Three (head, body) pairs
-                 lrs,        # Three peak rates of the head; the earliest group's is `spread` times smaller
-                 spread,
+                 lrs, spread,# Three peak rates of the head; the earliest group's is `spread` times smaller
                  **kw,       # Fields of `Stage`: batch_size, augment, mixup, smooth
                 )->list:
     "The recipe's shape for a small network on a CPU; batch norm only adapts its statistics while the body is frozen"

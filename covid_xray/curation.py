@@ -302,9 +302,8 @@ def own_vocab(labels, # Class names, in any order
     "The course's order for the course's classes, alphabetical for any others"
     return next((v for v in VOCABS.values() if set(v)==set(labels)), tuple(sorted(set(labels))))
 
-# %% ../nbs/03_curation.ipynb #955945d1
-def write_manifest(data, # A `DataSet`, or its manifest
-                   path, # The .csv
+# %% ../nbs/03_curation.ipynb #af7577fc
+def write_manifest(data, path, # A `DataSet`, or its manifest; the .csv
                   )->Path:
     "Write the manifest, whole or not at all"
     df,vocab = (data.manifest, data.vocab) if isinstance(data, DataSet) else (data, None)

@@ -55,16 +55,19 @@ PAPER = [Stage('finetune_224', 224,                      # ours: the size is not
 STEADY = [replace(base_stage(128), augment='robust', ema=.99)] # nothing of Deep Covid but the task
 STEADY += [replace(STEADY[0], name='base_160', size=160, head_epochs=0, body_epochs=4, body_lrs=(1e-4, 1e-3), tta=True)]
 
-# %% ../nbs/14_deep_covid.ipynb #5945af07
+# %% ../nbs/14_deep_covid.ipynb #3b926800
 PROFILES = {
-    'quick': dict(arch='efficientnet_lite0', stages=[replace(PAPER[0], name='finetune_64', size=64, body_epochs=6, body_lrs=(3e-3, 3e-3), schedule='one-cycle',
-        colour='rgb', augment='recommended', frozen=0, train_bn=True, patience=3)]), # of photographs nothing fits a phantom: all layers; twelve augmentations want more epochs
+    'quick': dict(arch='efficientnet_lite0', stages=[replace(PAPER[0], name='finetune_64', size=64,
+        body_epochs=6, body_lrs=(3e-3, 3e-3), schedule='one-cycle', patience=3,
+        colour='rgb', augment='recommended',  # twelve augmentations want more epochs
+        frozen=0, train_bn=True)]),           # of photographs nothing fits a phantom: all layers
     'cpu':   dict(arch='efficientnet_lite0', stages=STEADY),
     'paper': dict(arch='resnet50', stages=PAPER),
     'paper-rgb': dict(arch='resnet50', stages=[replace(PAPER[0], colour='rgb')]),
     'paper-128': dict(arch='resnet50', stages=[replace(PAPER[0], name='finetune_128', size=128)]),
-    'frozen-128': dict(arch='resnet50', stages=[replace(PAPER[0], name='frozen_128', size=128, head_epochs=4, head_lr=1e-3, body_epochs=0, schedule='one-cycle',
-        colour='rgb', augment='recommended', keep='last', patience=0)]), # what cannot adapt is not shown colours it never saw
+    'frozen-128': dict(arch='resnet50', stages=[replace(PAPER[0], name='frozen_128', size=128,
+        head_epochs=4, head_lr=1e-3, body_epochs=0, schedule='one-cycle', keep='last', patience=0,
+        colour='rgb', augment='recommended')]), # what cannot adapt is not shown colours it never saw
     'gpu':   covid_resnet.PROFILES['gpu']}
 
 # %% ../nbs/14_deep_covid.ipynb #537a2efe
@@ -75,7 +78,7 @@ run_stages = partial(covid_resnet.run_stages, profiles=PROFILES, recipe='deep_co
 # %% ../nbs/14_deep_covid.ipynb #ae0665e9
 RULE = dict(rule='sensitivity', target=.9667) # of `choose_threshold`: the recall that the paper reports for ResNet-50
 
-# %% ../nbs/14_deep_covid.ipynb #a4471ba9
+# %% ../nbs/14_deep_covid.ipynb #981dc47e
 def table2(reports,       # Name → report of two classes, the second one ill
           )->pd.DataFrame:# Text; per cent with 95 % intervals
     "Deep Covid's Table 2 with intervals, specificity and threshold"
@@ -84,6 +87,9 @@ def table2(reports,       # Name → report of two classes, the second one ill
     for name,r in reports.items():
         (tn, fp), (fn, tp) = r['confusion']['matrix']
         ill = r['per_class'][r['confusion']['labels'][1]]
-        rows[name] = dict(TP=tp, TN=tn, FP=fp, FN=fn, **{'accuracy %': as_text(r['accuracy']), 'precision %': as_text(ill['ppv']), 'recall %': as_text(ill['sensitivity']),
-                          'F1 %': as_text(ill['f1']), 'specificity %': as_text(ill['specificity']), 'threshold': f"{r['threshold']:.3f}" if 'threshold' in r else 'argmax'})
+        rates = dict(precision='ppv', recall='sensitivity', F1='f1', specificity='specificity')
+        rows[name] = dict(TP=tp, TN=tn, FP=fp, FN=fn)
+        rows[name]['accuracy %'] = as_text(r['accuracy'])
+        rows[name] |= {f'{ours} %': as_text(ill[k]) for ours,k in rates.items()}
+        rows[name]['threshold'] = f"{r['threshold']:.3f}" if 'threshold' in r else 'argmax'
     return pd.DataFrame(rows).T

@@ -44,7 +44,7 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
     ax.tick_params(axis='y', rotation=0); ax.tick_params(axis='x', rotation=30)
     return ax
 
-# %% ../nbs/13b_figures.ipynb #81ce9b86
+# %% ../nbs/13b_figures.ipynb #8536a878
 def plot_intervals(report:dict): # From `evaluate`, or read from a report.json; returns the figure
     "Each class and metric as a point with its interval"
     import matplotlib.pyplot as plt, seaborn as sns
@@ -55,12 +55,12 @@ def plot_intervals(report:dict): # From `evaluate`, or read from a report.json; 
         scale = 100 if '%' in t else 1
         for i,(c,r) in enumerate(classes.items()):
             v,l,h = (np.nan if r[m][k] is None else scale*r[m][k] for k in ('value','low','high'))
-            ax.plot([l,h], [c,c], color=sns.color_palette()[i], lw=2)
-            ax.plot([v], [c], 'o', color=sns.color_palette()[i])
+            ax.plot([l,h], [c,c], color=sns.color_palette('colorblind')[i], lw=2)
+            ax.plot([v], [c], 'o', color=sns.color_palette('colorblind')[i])
         ax.set(xlabel=t, xlim=(-.03*scale, 1.03*scale), xticks=[0, scale/2, scale])
         ax.tick_params(axis='x', labelsize=8)
         ax.margins(y=.2)
-    axs[0,0].invert_yaxis()
+    axs[0,0].invert_yaxis(); axs[0,0].set_ylabel('class')
     fig.suptitle(f'{report["n"]} images of {report["n_patients"]} patients, {report["intervals"]["level"]:.0%} intervals')
     return fig
 

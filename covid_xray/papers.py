@@ -28,11 +28,10 @@ def between(printed,       # A printed figure, best as text: '96.20' has two dec
     p,u = Fraction(text),Fraction(slack)/10**decimals
     return p-u, p+u
 
-# %% ../nbs/16_papers.ipynb #dedc20e0
+# %% ../nbs/16_papers.ipynb #2782042f
 def fits(printed,       # Per cent, as printed
          n:int,         # Cases in the denominator
-         decimals=None, # See `between`
-         slack=.5,      # See `between`
+         decimals=None, slack=.5, # See `between`
         )->list:        # Every k from 0 to n
     "The counts k for which k/n comes out as printed; none means: not a share of n cases"
     if not isinstance(n, (int, np.integer)) or n<1: raise CourseError(f'{n!r} cases: give a whole number from 1 on')
@@ -87,13 +86,12 @@ PAPERS = {'COVID-ResNet': Paper('Farooq & Hafeez 2020, arXiv:2003.14395', 'covid
           'MedViTV2': Paper('github.com/Omid-Nejati/MedViTV2', 'kermany', 624, vocab='kermany'),
           'ConvNeXt-V2-T': Paper('github.com/kiselyovd/chest-xray-classifier', 'kermany, three classes', 624)}
 
-# %% ../nbs/16_papers.ipynb #c724ed24
+# %% ../nbs/16_papers.ipynb #60aad5f6
 def class_claims(paper:str,      # A key of `PAPERS`
                  where:str,      # Where it stands
                  what:str,       # sensitivity, ppv or f1
                  printed:str,    # Four figures, in the order of the classes
-                 n=(None,)*4,    # Their denominators
-                 patients=(None,)*4, # Patients among them
+                 n=(None,)*4, patients=(None,)*4, # Their denominators; patients among them
                 )->list:
     "A printed row of a table: one claim a class of `VOCABS['covidx']`"
     return [Claim(paper, where, what, *c) for c in zip(VOCABS['covidx'], printed.split(), n, patients, strict=True)]
@@ -167,7 +165,7 @@ def confusion_fits(sensitivities, # Per cent, as printed, one a class
             out += [np.diag(diag)+np.array(m) for m in place_errors([n-k for n,k in zip(rows, diag)], [c-k for c,k in zip(cols, diag)])]
     return out
 
-# %% ../nbs/16_papers.ipynb #391da768
+# %% ../nbs/16_papers.ipynb #c59552f6
 def plot_matrices(matrices,   # (K, K) counts each
                   labels,     # The classes
                  ):           # The figure
@@ -178,7 +176,7 @@ def plot_matrices(matrices,   # (K, K) counts each
     for i,ax in enumerate(axs[0]):
         sns.heatmap(m[i]/np.maximum(rows, 1), annot=m[i], fmt='d', cmap='Blues', vmin=0, vmax=1, square=True, cbar=False, xticklabels=labels, yticklabels=labels, ax=ax)
         for r,c in np.argwhere((m!=m[0]).any(0)): ax.add_patch(plt.Rectangle((c+.05, r+.05), .9, .9, fill=False, lw=2, ec='C1'))
-        ax.set(xlabel='predicted class', ylabel='true class' if i==0 else '', title=f'{i+1} of {len(m)}')
+        ax.set(xlabel='predicted class', ylabel='true class' if i==0 else '', title=f'matrix {i+1} of {len(m)}')
         ax.tick_params(axis='x', rotation=90); ax.tick_params(axis='y', rotation=0)
     return fig
 

@@ -104,10 +104,9 @@ def smooth(x): # Any array
     x = np.minimum(np.maximum(x, 0), 1)
     return x*x*(3-2*x)
 
-# %% ../nbs/01_phantom.ipynb #02506dc0
+# %% ../nbs/01_phantom.ipynb #d2a5d240
 def oval(u, v,     # Anatomical coordinates
-         centre,   # (u, v)
-         radii,    # Half axes
+         centre, radii, # (u, v); half axes
          angle=0., # Radians
         ):         # Squared elliptic radius: below 1 inside
     "Squared distance from an ellipse's centre, 1 on its outline"
@@ -438,11 +437,10 @@ def phantom_table(per_class:int=75, # Patients of each class
     rows = [dict(patient_id=r['patient_id'], image=i, **{k: r[k] for k in ('label', 'age', 'sex', 'site')}) for r in rows for i in range(r['images'])]
     return pd.DataFrame(rows)
 
-# %% ../nbs/01_phantom.ipynb #3fe5b4e4
-def write_phantom(row,      # One row of the table of `make_phantoms`
-                  root,     # The data set's folder
-                  size,     # Pixels a side
-                  seed,     # The data set's seed
+# %% ../nbs/01_phantom.ipynb #b8763b1a
+def write_phantom(row,        # One row of the table of `make_phantoms`
+                  root,       # The data set's folder
+                  size, seed, # Pixels a side; the data set's seed
                  ):
     "Draw one phantom and write its image and mask as 8-bit grey PNG"
     img, mask = draw_phantom(row.label, row.patient_id, row.image, row.site, row.age, size, seed)

@@ -95,9 +95,8 @@ def last_stage(run_dir, # A finished run
     from covid_xray.training import StageRun
     return run, StageRun(run_dir/stages[-1])
 
-# %% ../nbs/17_runs.ipynb #6dd58dfb
-def match_vocab(preds, # Predictions in the run's vocabulary
-                vocab, # The vocabulary asked for
+# %% ../nbs/17_runs.ipynb #39260d10
+def match_vocab(preds, vocab, # Predictions in the run's vocabulary; the vocabulary asked for
                ):      # Predictions in that vocabulary
     "Predictions in another vocabulary: unchanged, or four classes folded into normal and pneumonia"
     have = [c for c in preds.columns if c not in ('image_id', 'label')]

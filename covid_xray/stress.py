@@ -31,14 +31,13 @@ def other_class(labels, # (n,) class names
     if len(set(labels))<2: raise CourseError(f'{len(labels)} images of {len(set(labels))} classes: cut validation patients first (splits.cut_valid), or choose a split with two classes')
     return np.array([rng.choice(np.flatnonzero(labels!=l)) for l in labels])
 
-# %% ../nbs/12_stage3_229.ipynb #9f83cbca
+# %% ../nbs/12_stage3_229.ipynb #bb376c40
 def with_border(images, donors, # uint8 (n,S,S), both
                 frac=.1,        # Width of the border, as a fraction of the side
                ):               # uint8 (n,S,S)
     "Each image inside the border of its donor"
     if not 0<=frac<.5: raise CourseError(f'a border of {frac} of the side: give a fraction from 0 to below 0.5')
-    S, out = images.shape[-1], np.array(donors)
-    k = round(S*frac)
+    S, out, k = images.shape[-1], np.array(donors), round(images.shape[-1]*frac)
     out[:,k:S-k,k:S-k] = images[:,k:S-k,k:S-k]
     return out
 
@@ -58,10 +57,9 @@ STRESSES = {'as it is':        lambda x,d: x,
             'another border':  with_border, # of a patient of another class
             'another exposure': with_greys}
 
-# %% ../nbs/12_stage3_229.ipynb #b6da42aa
-def check_same(run,   # A `StageRun`
-               data,  # A `DataSet`
-              )->dict:# The run's configuration; other classes, or the same data cut otherwise: `CourseError`
+# %% ../nbs/12_stage3_229.ipynb #23f27af4
+def check_same(run, data, # A `StageRun`, a `DataSet`
+              )->dict:    # The run's configuration; other classes, or the same data cut otherwise: `CourseError`
     "May this run be asked about these validation images?"
     c = run.record['config']
     if list(data.vocab)!=list(c['vocab']): raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}, the run {", ".join(c["vocab"])}: choose a data set with the same classes')

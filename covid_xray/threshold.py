@@ -10,9 +10,8 @@ import numpy as np, pandas as pd
 from .core import CourseError, check_seed, choose
 from .evaluation import check_predictions, middle, patient_codes, patient_weights, ppv_at, ranked, ratio
 
-# %% ../nbs/13d_threshold.ipynb #1c27cca0
-def second_of(preds, # Predictions: image_id, label and two probability columns
-              vocab, # (well, ill)
+# %% ../nbs/13d_threshold.ipynb #9b1a4e2d
+def second_of(preds, vocab, # Predictions: image_id, label and two probability columns; (well, ill)
              ):      # (n,) is it the second class?, (n,) its probability
     "Truth and score of a binary task"
     if len(vocab)!=2: raise CourseError(f'a threshold needs two classes, not {len(vocab)} ({", ".join(vocab)}): fold them first, for instance with deep_covid.two_classes')

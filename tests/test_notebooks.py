@@ -1,6 +1,7 @@
 "Every notebook, executed in order by papermill as the course command does it"
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_notebook_runs(course, name):
     assert not [o for c in nb.cells if c.cell_type=='code' for o in c.outputs if o.output_type=='error']
     shown = [o for c in nb.cells if c.cell_type=='code' for o in c.outputs]
     assert shown, 'a chapter that shows nothing'
+
+
+@pytest.mark.parametrize('name', ORDER)
+def test_unsolved_exercises_fail(course, name):
+    nb = nbformat.read(course[0]/'notebooks'/f'{name}.ipynb', 4)
+    said = [''.join(o.get('text', '') for o in c.outputs) for c in nb.cells if 'check' in c.metadata.get('tags', [])]
+    assert len(said)>=2
+    for s in said: assert re.search(r'Exercise \S+: not yet', s) and 'right' not in s
 
 
 def test_a_course_older_than_its_sources_is_not_taken(course, tmp_path, monkeypatch):
