@@ -79,12 +79,13 @@ def directives(source:str)->tuple: # (source without directives, {name: text})
     pat = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)\n?', re.M)
     return pat.sub('', source), {m[1]: m[2].strip() for m in pat.finditer(source)}
 
-# %% ../nbs/80_student.ipynb #98663b42
+# %% ../nbs/80_student.ipynb #4a4613f4
 def binds(s:ast.stmt)->set: # Names
     "The names that a statement binds"
     if isinstance(s, (ast.Import, ast.ImportFrom)): return {(a.asname or a.name).split('.')[0] for a in s.names}
     if isinstance(s, (ast.FunctionDef, ast.ClassDef)): return {s.name}
-    return {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    loops = {n for c in ast.walk(s) if isinstance(c, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)) for n in ast.walk(c)}
+    return {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in loops}
 
 # %% ../nbs/80_student.ipynb #a3e84214
 def uses(source:str)->set: # Names
@@ -129,7 +130,7 @@ def dict_cell(c, source):
     "A copy of a cell with another source"
     return type(c)(c | dict(source=source))
 
-# %% ../nbs/80_student.ipynb #b8669951
+# %% ../nbs/80_student.ipynb #3b51578c
 def student_text(source:str,     # Of a markdown cell
                  announced=True, # Does a cell follow?
                  name='',        # File name of the chapter
@@ -137,7 +138,7 @@ def student_text(source:str,     # Of a markdown cell
     "The text of a chapter, in the student's folder"
     if not announced and source.rstrip().endswith(':'):
         source = re.sub(r'(?:(?<=\n)|^)(?!#)[^\n]+:\s*$', '', source).rstrip()
-    source = source.replace('](../', '](../../').replace(f'blob/main/nbs/{name}', f'blob/main/nbs/_student/{name}')
+    source = source.replace('](../', '](../../')
     if source.startswith('# '): source += f'\n\n*The student edition, made from [{name}](../{name}): write into it what you like. The exercises stand at the end.*'
     return source
 
