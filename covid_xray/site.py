@@ -217,20 +217,20 @@ def modules(pages)->dict: # From `site_pages`; page → module
     found = {p: re.search(r'"#\|\s*default_exp\s+(\w+)', f.read_text(encoding='utf-8')) for p,f in pages.items() if p.endswith('.ipynb')}
     return {p: m[1] for p,m in found.items() if m}
 
-# %% ../nbs/81_site.ipynb #5583c8e7
+# %% ../nbs/81_site.ipynb #7075df86
 def write_api(pages, # From `site_pages`
               to,    # Folder for the texts
-             )->dict: # Name → its page and anchor, for names that one module alone exports
+             )->dict: # Name → its page and anchor, for names that mean one thing alone
     "Write the reference of every module that the chapters export"
     rows, where, seen = [], {}, Counter()
     for page,module in modules(pages).items():
         body, names = api_page(module, Path(page).stem, title := title_of(pages[page]))
         make_dir(to/'api').joinpath(f'{module}.md').write_text(body, encoding='utf-8')
         rows.append(f'| [{module}]({module}.md) | {body.splitlines()[2]} | [{title}](../{page}) |')
-        seen.update(names); where |= {n: f'api/{module}#covid_xray.{module}.{n}' for n in names}
+        seen.update([module, *names]); where |= {n: f'api/{module}#covid_xray.{module}.{n}' for n in names} | {f'covid_xray.{module}': f'api/{module}#'}
     head = ['# Reference', '', '| module | what | chapter |', '| --- | --- | --- |']
     if rows: (to/'api'/'index.md').write_text('\n'.join([*head, *rows, '', toctree('Reference', modules(pages).values())]), encoding='utf-8')
-    return {n: w for n,w in where.items() if seen[n]==1}
+    return {n: w for n,w in where.items() if seen[n]<2}
 
 # %% ../nbs/81_site.ipynb #9c567dd6
 def formula(self, node):
@@ -240,14 +240,14 @@ def formula(self, node):
     self.body.append(convert(node.astext(), display='inline' if node.tagname=='math' else 'block'))
     raise SkipNode
 
-# %% ../nbs/81_site.ipynb #f717cf3f
+# %% ../nbs/81_site.ipynb #c3d0ce5d
 def link_names(app, doctree, page):
     "For Sphinx: names in code letters lead to the reference, outside of it"
     from docutils import nodes
     for n in list(doctree.findall(nodes.literal)):
         doc, _, anchor = app.config.course_names.get(n.astext().removesuffix('()'), '').partition('#')
         if doc and not isinstance(n.parent, nodes.reference) and not page.startswith('api/'):
-            n.replace_self(nodes.reference('', '', n.deepcopy(), refuri=f'{app.builder.get_relative_uri(page, doc)}#{anchor}', internal=True))
+            n.replace_self(nodes.reference('', '', n.deepcopy(), refuri=f'{app.builder.get_relative_uri(page, doc)}#{anchor}'.rstrip('#'), internal=True))
 
 # %% ../nbs/81_site.ipynb #d4cdc9a6
 def setup(app)->dict: # What Sphinx wants to know
@@ -257,10 +257,10 @@ def setup(app)->dict: # What Sphinx wants to know
     app.connect('doctree-resolved', link_names)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
-# %% ../nbs/81_site.ipynb #cc1e5459
+# %% ../nbs/81_site.ipynb #65928373
 CSS = '''
 article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } article h3 { font-size: 1.2em; }
-article code.literal, article h1, article h2, dt.sig { overflow-wrap: anywhere; } article table.docutils { margin-left: 0; }
+article code.literal, article h1, article h2, dt.sig { overflow-wrap: anywhere; } article table.docutils { margin-left: 0; } article table code.literal { white-space: nowrap; }
 article math { max-width: 100%; overflow-x: auto; overflow-y: hidden; } article math[display=block] { margin: 1em 0; padding-bottom: .2em; }
 .cell_output .output { max-width: 100%; overflow-x: auto; } .cell_output img { max-width: 100%; height: auto; }
 @media (min-width: 100em) { .content { width: 58em; } }
