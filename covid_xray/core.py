@@ -7,8 +7,8 @@ __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'no_bars_in_fil
            'atomic_path', 'make_dir', 'plain', 'write_json', 'read_json', 'file_sha256', 'config_hash', 'locked',
            'set_seed', 'check_seed', 'git_commit', 'versions', 'exercise', 'is_live', 'panel']
 
-# %% ../nbs/00_core.ipynb #f4bf4c96
-import difflib, hashlib, json, os, platform, random, subprocess, sys, traceback, warnings
+# %% ../nbs/00_core.ipynb #5ceb8617
+import difflib, hashlib, json, os, platform, random, subprocess, sys, textwrap, traceback, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
@@ -199,7 +199,7 @@ def versions(*names)->dict: # Package → version, for those that are installed
         except metadata.PackageNotFoundError: pass
     return out
 
-# %% ../nbs/00_core.ipynb #8e694401
+# %% ../nbs/00_core.ipynb #0ff01c91
 @contextmanager
 def exercise(name:str): # Chapter and number, such as 13d.1
     "Around the asserts of an exercise: prints whether the answer is right; with `COVID_XRAY_STRICT` set a wrong one raises"
@@ -207,8 +207,8 @@ def exercise(name:str): # Chapter and number, such as 13d.1
     except Exception as e:
         if os.environ.get('COVID_XRAY_STRICT'): raise
         frames = traceback.extract_tb(e.__traceback__)
-        at = f', at {frames[1].line}' if len(frames)>1 and frames[1].line else ''
-        print(f'Exercise {name}: not yet{at}\n{type(e).__name__}: {e}'.rstrip(': '))
+        at = textwrap.shorten(frames[1].line, 110) if len(frames)>1 and frames[1].line else 'the check'
+        print(f'Exercise {name}: not yet\n  at {at}\n  {type(e).__name__}: {str(e).split(chr(10))[0]}'.rstrip(': '))
     else: print(f'Exercise {name}: right')
 
 # %% ../nbs/00_core.ipynb #5645656e
