@@ -26,6 +26,8 @@ TRAINS = '10_stage1_128'
 CHAPTERS = os.environ.get('COVID_XRAY_CHAPTERS', f'13d_threshold {TRAINS}').split()
 if CHAPTERS==['all']: CHAPTERS = [p.stem for p in NBS]
 
+RUNS_FOR = 300 # seconds, at most
+
 SAID = {'00_core': 'interrupted: what was finished is kept', '03_curation': 'images are left out'} # on stderr, with a sentence in the chapter
 OWN_NOISE = [] # JupyterLab's own console errors, as regular expressions
 
@@ -112,7 +114,7 @@ def lab(browser, tmp_path_factory):
 
 def menu(page, *items):
     "Choose from the menu bar, as a user does"
-    page.locator('#jp-MenuBar').get_by_role('menuitem', name=items[0], exact=True).click()
+    page.locator('#jp-MainMenu').get_by_role('menuitem', name=items[0], exact=True).click()
     page.locator('.lm-Menu').get_by_text(items[1], exact=True).click()
 
 
@@ -121,7 +123,6 @@ def photograph(page, to, stem):
     page.set_viewport_size(dict(width=1366, height=1400))
     panel = page.locator(PANEL)
     height, step = panel.evaluate('e => [e.scrollHeight, e.clientHeight-40]')
-    for f in to.glob(f'{stem}-*.png'): f.unlink()
     for i, y in enumerate(range(0, height, step)):
         panel.evaluate('(e, y) => e.scrollTo(0, y)', y)
         page.wait_for_timeout(100)
@@ -136,22 +137,23 @@ def seen(lab): return {} # chapter → what was on the screen, so that each chap
 def ran(request, lab, seen, open_page, shots):
     "A chapter after Run All Cells and Save: the cells on the screen, the page's width and log, and the saved notebook"
     stem = request.param
-    if stem in seen: return seen[stem]
-    page, log = open_page(f'{lab.url}/lab/tree/{stem}.ipynb?token={lab.token}', WATCH_BARS)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=60_000)
+    if stem in seen: return seen[stem] or pytest.fail('the chapter has not run to its end: see the first failure')
+    seen[stem] = None
+    page, log = open_page(f'{lab.url}/lab/workspaces/{stem}/tree/{stem}.ipynb?token={lab.token}', WATCH_BARS)
     try:
+        page.locator('#jp-main-statusbar').get_by_text(re.compile(r'\| Idle$')).wait_for(timeout=60_000) # too early, and JupyterLab asks for a kernel
         menu(page, 'Run', 'Run All Cells')
         prompts = "[...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].map(e => e.innerText)"
-        page.wait_for_function(f"() => {prompts}.some(t => /\\[\\d+\\]/.test(t)) && !{prompts}.some(t => t.includes('*'))", timeout=300_000, polling=250)
+        page.wait_for_function(f"() => {prompts}.some(t => /\\[\\d+\\]/.test(t)) && !{prompts}.some(t => t.includes('*'))", timeout=RUNS_FOR*1000, polling=250)
         page.wait_for_timeout(500) # the last figure is decoded
         path = lab.nbs/f'{stem}.ipynb'
         before = path.stat().st_mtime_ns
         menu(page, 'File', 'Save Notebook')
         wait_until(lambda: path.stat().st_mtime_ns>before, 20, f'{path.name} saved')
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
         panel = page.locator(PANEL).evaluate('e => [e.scrollWidth, e.clientWidth]')
         seen[stem] = SimpleNamespace(stem=stem, cells=page.evaluate(LOOK), panel=panel, bars=page.evaluate('window.bars'), log=log, saved=nbformat.read(path, 4))
     finally:
+        page.screenshot(path=shots/f'{stem}-00.png') # the window as it was last
         photograph(page, shots, stem)
         for k in lab.api('kernels') or []: lab.api(f"kernels/{k['id']}", 'DELETE')
     return seen[stem]
