@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'INSTALL', 'is_test', 'tests_in', 'cut', 'look', 'without_tests', 'directives', 'binds', 'uses', 'asks',
-           'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'student_edition']
+           'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'check_replaceable',
+           'student_edition']
 
 # %% ../nbs/80_student.ipynb #e1f42d4c
 import ast, dis, re, shutil, types
@@ -187,7 +188,15 @@ def student_notebook(nb,       # A chapter, with outputs
         out.cells[1]['source'] += f'\nfrom fastcore.test import {", ".join(looks)} # of numbers, texts, arrays and tensors'
     return out
 
-# %% ../nbs/80_student.ipynb #bfdb552a
+# %% ../nbs/80_student.ipynb #e81e99b4
+def check_replaceable(out): # A folder that may not exist
+    "Is there nothing in a folder but notebooks that nobody has run? Else `CourseError`"
+    import nbformat
+    for p in sorted(Path(out).glob('[!.]*')):
+        if p.suffix!='.ipynb': raise CourseError(f'{out} holds other things than notebooks: name another folder')
+        if any(c.get('outputs') for c in nbformat.read(p, 4).cells): raise CourseError(f'somebody has worked in {p}: move that folder away, then call this again')
+
+# %% ../nbs/80_student.ipynb #7804be39
 def student_edition(out=None, # Folder; None: `nbs/_student` of the checkout. What lies there is replaced
                     nbs=None, # Folder of the chapters; None: `nbs/` of the checkout
                    )->list:   # Paths
@@ -196,8 +205,9 @@ def student_edition(out=None, # Folder; None: `nbs/_student` of the checkout. Wh
     nbs = Path(nbs or project_root()/'nbs')
     out, paths = Path(out or nbs/'_student'), [p for p in sorted(nbs.glob('[0-7]*.ipynb'))]
     if not paths: raise CourseError(f'no chapters in {nbs}: run this inside a clone of the course, or name their folder')
-    if out.is_dir() and any(p.suffix!='.ipynb' and not p.name.startswith('.') for p in out.iterdir()): raise CourseError(f'{out} holds other things than notebooks: name another folder')
-    new = make_dir(out.parent/f'.{out.name}.new')
+    check_replaceable(out)
+    shutil.rmtree(new := out.parent/f'.{out.name}.new', ignore_errors=True)
+    make_dir(new)
     for p in paths: nbformat.write(student_notebook(nbformat.read(p, 4), p.name), new/p.name)
     shutil.rmtree(out, ignore_errors=True)
     new.replace(out)
