@@ -1,5 +1,6 @@
 "Shared by the tests in a browser: one headless Chromium, and pages that remember what went wrong on them"
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -43,13 +44,18 @@ def watch(page):
 
 @pytest.fixture
 def open_page(browser):
-    "`open_page(url, **options of a browser context)` → (the loaded page, its log as in `watch`); closed after the test"
+    """`open_page(url, **options of a browser context)` → (the loaded page, its log as in `watch`); closed after the test.
+
+    What the page asks of other machines is answered with an empty picture and listed in `log.outside`, so a test needs no network."""
     contexts = []
     def open_(url, script=None, **kw): # `script`: JavaScript to run before the page's own
         contexts.append(browser.new_context(**{'viewport': dict(width=1366, height=768), **kw}))
         page = contexts[-1].new_page()
         if script: page.add_init_script(script)
         log = watch(page)
+        log.outside, empty = [], '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
+        def answer(route): log.outside.append(route.request.url); route.fulfill(status=200, content_type='image/svg+xml', body=empty)
+        page.route(re.compile(r'https?://(?!127\.0\.0\.1|localhost)'), answer)
         page.goto(url)
         return page, log
     yield open_
