@@ -7,10 +7,10 @@ __all__ = ['BLOCKS', 'INSTALL', 'is_test', 'tests_in', 'cut', 'look', 'without_t
            'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'check_replaceable',
            'student_edition']
 
-# %% ../nbs/80_student.ipynb #e1f42d4c
+# %% ../nbs/80_student.ipynb #ed79225c
 import ast, dis, re, shutil, types
 from pathlib import Path
-from .core import CourseError, atomic_path, make_dir, project_root
+from .core import CourseError, make_dir, project_root
 
 # %% ../nbs/80_student.ipynb #3c9fc0b1
 BLOCKS = (ast.For, ast.With, ast.If)
@@ -77,11 +77,12 @@ def without_tests(cell)->str: # A code cell with its outputs
     looks = [] if cell.get('outputs') else [(s, o) for s in tests if s not in looped and (o := look(s, cell.source))][:2]
     return cut(cell.source, tests, dict(looks))
 
-# %% ../nbs/80_student.ipynb #0436f125
-def directives(source:str)->tuple: # (source without directives, {name: text})
-    "Split a cell's source from its directives"
-    pat = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)\n?', re.M)
-    return pat.sub('', source), {m[1]: m[2].strip() for m in pat.finditer(source)}
+# %% ../nbs/80_student.ipynb #096504f3
+def directives(source:str, # A code cell
+              )->tuple:    # Dict of directive → its text, and the code without them
+    "The lines `#| word: text` at the top of a cell, and the rest"
+    top = re.match(r'(?:\s*#\s*\|[^\n]*(?:\n|$))*', source)[0]
+    return dict(re.findall(r'#\s*\|\s*([\w-]+):?[ \t]*([^\n]*)', top)), source[len(top):].strip('\n')
 
 # %% ../nbs/80_student.ipynb #4a4613f4
 def binds(s:ast.stmt)->set: # Names
@@ -125,7 +126,7 @@ def needed(source:str, # Of a hidden cell
         elif binds(s)&used or isinstance(s, ast.Expr) and ast.unparse(s).startswith(('sns.set_theme', 'plt.rc')): out.append(s)
     return '\n'.join(map(ast.unparse, out))
 
-# %% ../nbs/80_student.ipynb #dfa9b995
+# %% ../nbs/80_student.ipynb #4206c11b
 INSTALL = '\n'.join(['# Where the library is not installed, as on Colab, this installs it',
                      'import importlib.util',
                      "if importlib.util.find_spec('covid_xray') is None:",
@@ -137,7 +138,7 @@ def student_code(nb)->list: # (cell, source, directives) of the code cells, in o
     "The code of a student's notebook; from the last cell to the first, so that it is known what a hidden cell is needed for"
     want, out = set(), []
     for c in reversed([c for c in nb.cells if c.cell_type=='code']):
-        source, d = directives(c.source)
+        d, source = directives(c.source)
         if 'default_exp' in d: continue
         if 'hide' in d:
             more = set(want)

@@ -16,7 +16,7 @@ def definitions(src): return [n.name for n in ast.parse(src).body if isinstance(
 
 
 def shown_at_once(path):
-    "Exported definitions of a chapter, and those that one of the next two cells of code names, or whose own cell's name they use"
+    "Exported definitions of a chapter, and those that one of the next two cells of code names"
     codes = cells(path, 'code')
     every, shown = [], []
     for i,c in enumerate(codes):
