@@ -9,15 +9,15 @@ __all__ = ['BADGE', 'PYTHON', 'GIT_URL', 'LINK', 'FENCE', 'CSS', 'ICON', 'check_
            'write_api', 'formula', 'link_names', 'setup', 'sphinx_settings', 'sphinx_app', 'render', 'PageParser',
            'findings', 'check_site', 'fresh_site', 'write_front', 'site_sources', 'build_site']
 
-# %% ../nbs/81_site.ipynb #48e3675e
-import ast, importlib, importlib.util, inspect, io, os, posixpath, re, shutil, tempfile, warnings
+# %% ../nbs/81_site.ipynb #30b7d3ef
+import ast, importlib, importlib.util, inspect, io, posixpath, re, shutil, tempfile, warnings
 from collections import Counter
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from .core import CourseError, make_dir, project_root
-from .student import directives
+from .student import directives, fresh_dir
 
 # %% ../nbs/81_site.ipynb #3d0835fe
 def check_packages(names=('sphinx', 'myst_nb', 'furo', 'latex2mathml'), # What is imported
@@ -341,21 +341,14 @@ def check_site(site, # A folder of HTML
     pages = {p: PageParser(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
     return [f'{p.relative_to(site).as_posix()}: {what} {url[:100]}' for p in sorted(pages) for what,url in findings(p, pages)]
 
-# %% ../nbs/81_site.ipynb #fa23e504
+# %% ../nbs/81_site.ipynb #086a6805
 @contextmanager
 def fresh_site(to, # The site's folder; may exist
               ):   # Yields an empty folder beside it, which takes its place if all went well
     "Replace a site as a whole or not at all"
     to = Path(to).absolute()
     if to.exists() and not (to/'searchindex.js').is_file(): raise CourseError(f'{to} is there and is not a site of the course: name another folder with --out')
-    aside, old = (to.with_name(f'.{to.name}.{os.getpid()}.{k}') for k in ('tmp', 'old'))
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        yield make_dir(aside/to.name)
-        if to.exists(): os.replace(to, old)
-        os.replace(aside/to.name, to)
-    finally:
-        for p in (aside, old): shutil.rmtree(p, ignore_errors=True)
+    with fresh_dir(to) as new: yield new
 
 # %% ../nbs/81_site.ipynb #2ae863c5
 def write_front(pages, to, # As in `write_pages`

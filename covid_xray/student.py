@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['BLOCKS', 'INSTALL', 'is_test', 'tests_in', 'cut', 'look', 'without_tests', 'directives', 'binds', 'uses', 'asks',
            'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'check_replaceable',
-           'student_edition']
+           'fresh_dir', 'student_edition']
 
-# %% ../nbs/80_student.ipynb #ed79225c
-import ast, dis, re, shutil, types
+# %% ../nbs/80_student.ipynb #ab65d17a
+import ast, dis, os, re, shutil, types
+from contextlib import contextmanager
 from pathlib import Path
 from .core import CourseError, make_dir, project_root
 
@@ -197,7 +198,22 @@ def check_replaceable(out): # A folder that may not exist
         if p.suffix!='.ipynb': raise CourseError(f'{out} holds other things than notebooks: name another folder')
         if any(c.get('outputs') for c in nbformat.read(p, 4).cells): raise CourseError(f'somebody has worked in {p}: move that folder away, then call this again')
 
-# %% ../nbs/80_student.ipynb #7804be39
+# %% ../nbs/80_student.ipynb #ff905a3a
+@contextmanager
+def fresh_dir(to, # A folder; may exist
+             ):   # Yields an empty folder beside it, which takes its place if all went well
+    "Replace a folder as a whole or not at all"
+    to = Path(to).absolute()
+    aside, old = (to.with_name(f'.{to.name}.{os.getpid()}.{k}') for k in ('tmp', 'old'))
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        yield make_dir(aside/to.name)
+        if to.exists(): os.replace(to, old)
+        os.replace(aside/to.name, to)
+    finally:
+        for p in (aside, old): shutil.rmtree(p, ignore_errors=True)
+
+# %% ../nbs/80_student.ipynb #b15f44f7
 def student_edition(out=None, # Folder; None: `nbs/_student` of the checkout. What lies there is replaced
                     nbs=None, # Folder of the chapters; None: `nbs/` of the checkout
                    )->list:   # Paths
@@ -207,9 +223,6 @@ def student_edition(out=None, # Folder; None: `nbs/_student` of the checkout. Wh
     out, paths = Path(out or nbs/'_student'), [p for p in sorted(nbs.glob('[0-7]*.ipynb'))]
     if not paths: raise CourseError(f'no chapters in {nbs}: run this inside a clone of the course, or name their folder')
     check_replaceable(out)
-    shutil.rmtree(new := out.parent/f'.{out.name}.new', ignore_errors=True)
-    make_dir(new)
-    for p in paths: nbformat.write(student_notebook(nbformat.read(p, 4), p.name), new/p.name)
-    shutil.rmtree(out, ignore_errors=True)
-    new.replace(out)
+    with fresh_dir(out) as new:
+        for p in paths: nbformat.write(student_notebook(nbformat.read(p, 4), p.name), new/p.name)
     return [out/p.name for p in paths]
