@@ -168,16 +168,14 @@ def probe(X, y,        # Features (n,F); boolean (n,)
          )->dict:      # AUROC: value, low, high (95 %)
     "How well can a small model tell y from the rest, on patients it has not seen?"
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-    from covid_xray.evaluation import patient_weights
+    from covid_xray.evaluation import auroc, middle, patient_weights
     model = HistGradientBoostingClassifier(max_iter=50, random_state=seed) if trees else quick_model()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     p = cross_val_predict(model, X, y, groups=patients, cv=folds, method='predict_proba')[:,1]
     who = pd.factorize(np.asarray(patients))[0]
     draws = patient_weights(who.max()+1, n_boot, seed)[:,who]
-    low, high = np.percentile([roc_auc_score(y, p, sample_weight=w) for w in draws if w[y].any() and w[~y].any()], [2.5, 97.5])
-    return dict(value=float(roc_auc_score(y, p)), low=float(low), high=float(high))
+    return dict(zip(('value', 'low', 'high'), map(float, (*auroc(y, p), *middle(auroc(y, p, draws))))))
 
 # %% ../nbs/18_audit.ipynb #3724e2f0
 def shift_probe(data, X,    # A `DataSet`; features (n,F) in manifest order

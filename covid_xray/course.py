@@ -8,7 +8,7 @@ __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'run_notebo
 
 # %% ../nbs/90_course.ipynb #748cc7f9
 import os, time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.script import call_parse
@@ -55,7 +55,7 @@ def run_notebook(path,     # A notebook
     try:
         with environment(COVID_XRAY_RUNS=Path(out).absolute(), **(dict(OMP_NUM_THREADS=threads) if threads else {})):
             papermill.execute_notebook(str(path), str(copy), notebook_parameters(path, **params), kernel_name='python3', cwd=str(path.parent),
-                                       progress_bar=False, extra_arguments=['--IPKernelApp.log_level=40'])
+                                       progress_bar=False, request_save_on_cell_execute=False, extra_arguments=['--IPKernelApp.log_level=40'])
         status = 'ok'
     except papermill.PapermillExecutionError as e: status = f'{e.ename}: {(e.evalue.splitlines() or [""])[-1]}'
     return dict(notebook=path.stem, seconds=round(time.time()-t0, 1), status=status)
@@ -68,16 +68,18 @@ def run_notebooks(paths,        # Notebooks, in order
                  ):             # Yields the rows of `run_notebook` as they come
     "Execute notebooks: those with a `profile` in order, the others beside them (quick) or before them"
     chain = [p for p in paths if notebook_parameters(p, profile='quick')]
+    free, running = [p for p in paths if p not in chain], {} # job → is it one of the chain?
     beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
-    with (environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads),
-          ThreadPoolExecutor(max(1, workers-beside)) as free, ThreadPoolExecutor(1) as ordered):
-        jobs = [free.submit(run_notebook, p, out, threads, **params) for p in paths if p not in chain]
-        if beside: jobs += [ordered.submit(run_notebook, p, out, threads, **params) for p in chain]
-        try:
-            for j in as_completed(jobs): yield j.result()
-        except BaseException:
-            for ex in (free, ordered): ex.shutdown(cancel_futures=True)
-            raise
+    with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads), ThreadPoolExecutor(workers) as ex:
+        while free or running or beside and chain:
+            while len(running)<workers:
+                ordered = bool(beside and chain and not any(running.values()))
+                if not (ordered or free): break
+                path = chain.pop(0) if ordered else free.pop() # the long ones are among the last, and shall not begin last
+                running[ex.submit(run_notebook, path, out, threads, **params)] = ordered
+            for job in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[job]
+                yield job.result()
     if not beside: yield from (run_notebook(p, out, **params) for p in chain)
 
 # %% ../nbs/90_course.ipynb #ddf0610d
