@@ -3,6 +3,7 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from covid_xray import course
 
@@ -47,3 +48,18 @@ def test_long_trainings_come_last_and_have_all_cores(started, tmp_path):
     list(course.run_notebooks(sorted(CHAIN+FREE), tmp_path, 2, profile='cpu'))
     assert [p in CHAIN for p,_,_ in started]==[False]*len(FREE)+[True]*len(CHAIN)
     assert all(beside=={p} and threads is None for p,beside,threads in started if p in CHAIN)
+
+
+def test_two_at_once_each_in_its_own_folder_and_we_in_ours(tmp_path):
+    folders = [tmp_path/'a', tmp_path/'b']
+    for d in folders:
+        d.mkdir()
+        cell = nbformat.v4.new_code_cell('import os, time; time.sleep(.3); print(os.getcwd())')
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), d/f'{d.name}.ipynb')
+    here = Path.cwd()
+    rows = list(course.run_notebooks([d/f'{d.name}.ipynb' for d in folders], tmp_path/'out'))
+    assert [r['status'] for r in rows]==['ok']*2
+    assert Path.cwd()==here
+    for d in folders:
+        said = nbformat.read(tmp_path/'out'/'notebooks'/f'{d.name}.ipynb', 4).cells[-1].outputs[0].text
+        assert Path(said.strip()).resolve()==d.resolve()
