@@ -1,4 +1,6 @@
-"How the course shares its notebooks between workers (chapter 90), with chapters that only take notes"
+"How the course shares its notebooks between workers (chapter 90), with chapters that only take notes, and its forked kernels"
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ def started(monkeypatch):
     "Which notebook began, and which were running then"
     log, now, lock = [], set(), threading.Lock()
 
-    def run(path, out, threads=None, **params):
+    def run(path, out, threads=None, forked=False, **params):
         with lock:
             now.add(path)
             log.append((path, frozenset(now), threads))
@@ -63,3 +65,58 @@ def test_two_at_once_each_in_its_own_folder_and_we_in_ours(tmp_path):
     for d in folders:
         said = nbformat.read(tmp_path/'out'/'notebooks'/f'{d.name}.ipynb', 4).cells[-1].outputs[0].text
         assert Path(said.strip()).resolve()==d.resolve()
+
+
+def book(folder, name, *sources):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    nb.metadata.kernelspec = dict(name='python3', display_name='python3', language='python')
+    nbformat.write(nb, folder/name)
+    return folder/name
+
+
+def test_kernels_are_forked_only_for_many_short_chapters(tmp_path, monkeypatch):
+    "Loading everything costs as much as four chapters; long trainings want all cores"
+    seen, few, many = [], FREE[:2], sorted(CHAIN+FREE)
+    monkeypatch.setattr(course, 'run_notebook', lambda path, out, threads=None, forked=False, **kw: seen.append(forked) or dict(notebook=path.stem))
+    monkeypatch.setattr(course, 'notebook_parameters', lambda path, **wanted: {})
+    for able, paths, profile, want in [(True, many, 'quick', {True}), (True, few, 'quick', {False}), (True, many, 'cpu', {False}), (False, many, 'quick', {False})]:
+        monkeypatch.setattr(course, 'can_fork', lambda: able)
+        list(course.run_notebooks(paths, tmp_path, 2, profile=profile))
+        assert set(seen)==want
+        seen.clear()
+
+
+@pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
+def test_a_forked_kernel_is_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setenv('A_LUNG', 'left')
+    path = book(tmp_path, 'a.ipynb', 'import os, tempfile, atexit; t = tempfile.TemporaryDirectory(); print(os.environ["A_LUNG"], t.name)',
+                'import matplotlib.pyplot as plt; plt.plot([1, 2]);',
+                'import torch; from torch.utils.data import DataLoader; print(sum(len(b) for b in DataLoader(list(range(6)), 2, num_workers=2)))',
+                '%%bash\necho "$A_LUNG"', '1/0')
+    row = course.run_notebook(path, tmp_path, threads=1, forked=True)
+    assert row['status']=='ZeroDivisionError: division by zero'
+    env, plot, loaded, shell, _ = [c.outputs for c in nbformat.read(tmp_path/'notebooks'/'a.ipynb', 4).cells if c.cell_type=='code']
+    word, folder = env[0].text.split()
+    assert word=='left' and not Path(folder).exists(), 'temporary folders go with the kernel'
+    assert 'image/png' in plot[-1].data
+    assert loaded[-1].text.strip()=='6' and shell[-1].text.strip()=='left'
+
+
+@pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
+def test_a_forked_kernel_ends_with_whoever_asked_for_it(tmp_path):
+    "Killed, not asked to stop: then nobody is left to tell the kernel"
+    path = book(tmp_path, 'a.ipynb', f'import os, time; open({str(tmp_path/"pid")!r}, "w").write(str(os.getpid()))', 'time.sleep(300)')
+    code = f'from covid_xray.course import run_notebook; run_notebook({str(path)!r}, {str(tmp_path)!r}, forked=True)'
+    parent = subprocess.Popen([sys.executable, '-c', code])
+    try:
+        for _ in range(600):
+            if (tmp_path/'pid').is_file() and (tmp_path/'pid').read_text(): break
+            time.sleep(.1)
+        kernel = int((tmp_path/'pid').read_text())
+    finally:
+        parent.kill()
+        parent.wait()
+    for _ in range(100):
+        if not Path(f'/proc/{kernel}').exists(): return
+        time.sleep(.1)
+    pytest.fail(f'kernel {kernel} still runs')
