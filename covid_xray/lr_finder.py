@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OPTIMIZERS', 'pick_device', 'SigmoidLoss', 'make_loss', 'f1_metric', 'keep_memory', 'make_learner',
-           'rng_state', 'set_rng_state', 'RangeTest', 'lr_range_test']
+           'rng_state', 'set_rng_state', 'RangeTest', 'range_curve', 'lr_range_test']
 
 # %% ../nbs/09_lr_finder.ipynb #216c3d10
 import os, random, tempfile
@@ -119,6 +119,20 @@ class RangeTest:
         ax.set(xscale='log', xlabel='learning rate', ylabel='training loss (smoothed)', title='Learning-rate range test'); ax.legend()
         return ax
 
+# %% ../nbs/09_lr_finder.ipynb #1bd8ef4d
+def range_curve(learn, start_lr, end_lr, num_it, # As in `lr_range_test`
+               )->tuple: # (n,) rates, (n,) smoothed losses; `CourseError` if fewer than two losses are numbers
+    "What `lr_find` sees, without the first tenth and the last five; weights are put back"
+    cut, third = slice(num_it//10, -5), max(2, (num_it-num_it//10-5)//3)
+    for stop in (True, False):
+        learn.lr_find(start_lr, end_lr, num_it, stop_div=stop, show_plot=False, suggest_funcs=None)
+        lrs, losses = torch.tensor(learn.recorder.lrs[cut]), torch.tensor([float(o) for o in learn.recorder.losses[cut]])
+        if len(losses)>=third: break
+    fine = losses.isfinite() & (losses<=4*losses[:third].max())
+    n = len(losses) if fine.all() else int((~fine).nonzero()[0])
+    if n<2: raise CourseError(f'among the first rates, from {start_lr:g} on, a loss is not a number: lower start_lr, or look at a batch (dls.show_batch)')
+    return lrs[:n], losses[:n]
+
 # %% ../nbs/09_lr_finder.ipynb #bfa6efb6
 def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
                   start_lr=1e-6, # First rate
@@ -133,12 +147,10 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
         learn.path = Path(d)
         try:
             with learn.no_bar(), learn.no_logging():
-                s = learn.lr_find(start_lr, end_lr, num_it, show_plot=False, suggest_funcs=(valley, steep, minimum))
+                lrs, losses = range_curve(learn, start_lr, end_lr, num_it)
         finally:
             learn.path = path
             set_rng_state(state)
             if rng: learn.dls.train.rng = random.Random(); learn.dls.train.rng.setstate(rng_was)
     if hypers: learn.opt.hypers = hypers
-    cut = slice(num_it//10, -5)
-    return RangeTest([float(o) for o in learn.recorder.lrs[cut]], [float(o) for o in learn.recorder.losses[cut]],
-                     {k: float(getattr(s, k)) for k in ('valley', 'steep', 'minimum')})
+    return RangeTest(lrs.tolist(), losses.tolist(), {f.__name__: float(f(lrs, losses, num_it)[0]) for f in (valley, steep, minimum)})
