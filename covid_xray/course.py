@@ -60,7 +60,7 @@ def run_notebook(path,     # A notebook
         with environment(COVID_XRAY_RUNS=Path(out).absolute(), **(dict(OMP_NUM_THREADS=threads) if threads else {})):
             papermill.execute_notebook(str(path), str(copy), notebook_parameters(path, **params), kernel_name='python3', progress_bar=False,
                                        resources=dict(metadata=dict(path=str(path.parent))), # `cwd` would move this process, and all its threads
-                                       request_save_on_cell_execute=False, extra_arguments=['--IPKernelApp.log_level=40'], **kernel)
+                                       request_save_on_cell_execute=False, extra_arguments=['--IPKernelApp.log_level=50'], **kernel) # it logs each shutdown as an error
         status = 'ok'
     except papermill.PapermillExecutionError as e: status = f'{e.ename}: {(e.evalue.splitlines() or [""])[-1]}'
     return dict(notebook=path.stem, seconds=round(time.time()-t0, 1), status=status)

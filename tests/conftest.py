@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # two workers side by side: a thread each
@@ -31,6 +32,17 @@ def real_data():
 
 
 @pytest.fixture(scope='session')
+def drawn(tmp_path_factory):
+    "A folder for runs in which the course's phantoms are drawn already, once for both workers"
+    from covid_xray.core import get_settings
+    from covid_xray.curation import load_data
+    base = tmp_path_factory.getbasetemp()
+    runs = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base)/'drawn'
+    load_data('phantom', get_settings(runs=runs))
+    return runs
+
+
+@pytest.fixture(scope='session')
 def phantoms(tmp_path_factory):
     "A small phantom data set"
     from covid_xray.core import get_settings
@@ -52,12 +64,14 @@ def own_folder(tmp_path_factory, phantoms):
 
 @pytest.fixture
 def command(tmp_path):
-    "Run one of our commands (or `python`) as a user would; returns the finished process"
-    def run(*args, runs=None, data=None, timeout=900, **kw):
+    "Run one of our commands (or `python` with a script) as a user would; returns the finished process. It is forked where that can be done, unless `script`: then the installed script runs, and loads all by itself"
+    def run(name, *args, runs=None, data=None, timeout=900, script=False):
+        from covid_xray.course import can_fork
         env = dict(os.environ, COVID_XRAY_RUNS=str(runs or tmp_path/'runs'))
         if data: env['COVID_XRAY_DATA'] = str(data)
-        exe = [sys.executable] if args[0]=='python' else [str(Path(sys.executable).with_name(args[0]))]
-        return subprocess.run([*exe, *map(str, args[1:])], capture_output=True, text=True, env=env, timeout=timeout, cwd=ROOT, **kw)
+        argv = [*([] if name=='python' else [str(Path(sys.executable).with_name(name))]), *map(str, args)]
+        if can_fork() and not script: return forked.run(argv, env, ROOT, timeout)
+        return subprocess.run([sys.executable, *argv] if name=='python' else argv, capture_output=True, text=True, env=env, timeout=timeout, cwd=ROOT)
     return run
 
 

@@ -18,7 +18,7 @@ COMMANDS = ['covid_xray_audit', 'covid_xray_course', 'covid_xray_curate', 'covid
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_help(command, name):
-    p = command(name, '--help')
+    p = command(name, '--help', script=True)
     assert p.returncode==0 and 'usage' in p.stdout
 
 
@@ -70,7 +70,7 @@ def test_train_with_other_settings_is_refused(trained, own_folder, command):
 def test_evaluate_again_gives_the_same(trained, command):
     run, _ = trained
     before = json.loads((run/'report.json').read_text(encoding='utf-8'))
-    p = command('covid_xray_evaluate', run)
+    p = command('covid_xray_evaluate', run, script=True)
     assert p.returncode==0, p.stderr[-2000:]
     after = json.loads((run/'report.json').read_text(encoding='utf-8'))
     assert after['confusion']==before['confusion'] and after['accuracy']==before['accuracy']
@@ -89,9 +89,9 @@ def test_validate_spends_no_look(trained, command, tmp_path):
     assert '--split valid' in one_line_error(command('covid_xray_evaluate', run, '--split', 'valid', '--data', 'phantom'))
 
 
-def test_evaluate_on_another_data_set(trained, command):
+def test_evaluate_on_another_data_set(trained, command, drawn):
     run, _ = trained
-    p = command('covid_xray_evaluate', run, '--data', 'phantom')
+    p = command('covid_xray_evaluate', run, '--data', 'phantom', runs=drawn)
     assert p.returncode==0, p.stderr[-2000:]
     r = json.loads((run/'evaluations'/'phantom'/'report.json').read_text(encoding='utf-8'))
     assert r['data']=='phantom' and r['n']>0
@@ -109,7 +109,7 @@ def test_predict(trained, command, own_folder, tmp_path):
     assert df.error.notna().tolist()==[False, True, False, False]
     labels = [c for c in df.columns if c not in ('file', 'error')]
     assert np.allclose(df[labels].sum(axis=1)[[0, 2, 3]], 1, atol=1e-4) and df.loc[1, labels].isna().all()
-    assert command('covid_xray_predict', run, *files).returncode==0
+    assert command('covid_xray_predict', run, *files, script=True).returncode==0
 
 
 def test_curate(command, own_folder, tmp_path):

@@ -175,13 +175,13 @@ def test_the_command_in_two_processes_leaves_one_run(run, own_folder, tmp_path):
     assert [o.epoch.tolist()==list(range(len(o))) for o in hist]==[True, True]
 
 
-def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
+def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path, drawn):
     from covid_xray.core import get_settings
     from covid_xray.deep_covid import course_data
     from covid_xray.processes import steps_an_epoch
     from covid_xray.training import StageRun, predict_split
     (tmp_path/'two.py').write_text(TWO)
-    env = dict(os.environ, COVID_XRAY_RUNS=str(tmp_path/'runs'), OMP_NUM_THREADS='1')
+    env = dict(os.environ, COVID_XRAY_RUNS=str(drawn), OMP_NUM_THREADS='1')
     alone = subprocess.run([sys.executable, tmp_path/'two.py', tmp_path/'one'], env=env, cwd=ROOT, capture_output=True, text=True)
     assert alone.returncode==0, alone.stderr[-3000:]
     both = in_two(tmp_path/'two.py', tmp_path/'two', env=env)
@@ -195,7 +195,7 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_record(tmp_path):
     for w in weights[1:]: assert w==pytest.approx(weights[0], abs=1e-6), 'two halves of a batch give the gradient of the whole'
     (one,), (two,) = (list((tmp_path/k).glob('two_48-*/stage.json')) for k in ('one', 'two'))
     assert one.parent.name==two.parent.name, 'the same stage, however many processes train it'
-    settings = get_settings(runs=tmp_path/'runs')
+    settings = get_settings(runs=drawn)
     data = course_data('phantom', frac=.2, settings=settings)
     a, b = (predict_split(StageRun(p.parent), data, settings=settings) for p in (one, two))
     assert b.image_id.is_unique and b.image_id.tolist()==a.image_id.tolist()==data.split('valid').image_id.tolist()

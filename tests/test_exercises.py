@@ -29,16 +29,12 @@ def test_every_chapter_has_exercises_and_their_solutions(path):
 def test_no_solution_without_a_chapter(): assert [p.name for p in SOLUTIONS]==[p.name for p in NBS]
 
 
-@pytest.fixture(scope='session')
-def runs(tmp_path_factory): return tmp_path_factory.mktemp('solutions')
-
-
 @pytest.mark.parametrize('path', SOLUTIONS, ids=lambda p: p.stem)
-def test_the_solution_passes(path, runs):
+def test_the_solution_passes(path, drawn):
     import papermill
     from covid_xray.course import can_fork, forked_kernels
     kernel = dict(kernel_manager_class=forked_kernels()) if can_fork() else {}
-    env = dict(COVID_XRAY_STRICT='1', COVID_XRAY_RUNS=str(runs)) # strict: a wrong answer raises
+    env = dict(COVID_XRAY_STRICT='1', COVID_XRAY_RUNS=str(drawn)) # strict: a wrong answer raises
     with pytest.MonkeyPatch.context() as m:
         for k,v in env.items(): m.setenv(k, v)
         nb = papermill.execute_notebook(str(path), None, cwd=str(ROOT/'nbs'), kernel_name='python3', progress_bar=False, **kernel)
