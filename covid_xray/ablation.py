@@ -30,12 +30,15 @@ def recipes(size=64, # Largest side in pixels
     "The paper's recipe at a smaller size, a base, and the base with one change each"
     if body<2 or size<16: raise CourseError(f'recipes of {body} epochs at {size} pixels: give at least 2 (body) and 16 (size)')
     b, ours = base_stage(size, body), dict(augment='robust', mixup=.4, smooth=.1)
-    one = {'upside down': dict(augment='paper'), 'robust augmentation': dict(augment='robust'), 'mixup': dict(mixup=.4), 'label smoothing': dict(smooth=.1),
+    one = {'upside down': dict(augment='paper'), 'robust augmentation': dict(augment='robust'),
+           'mixup': dict(mixup=.4), 'label smoothing': dict(smooth=.1),
            'rare classes equal': dict(balance=1.), 'mean of the weights': dict(ema=.99), 'mirrored test image': dict(tta=True),
-           'rates ten times lower': dict(head_lr=2e-4, body_lrs=(2e-5, 2e-4)), 'robust + mixup + smoothing': ours, 'two epochs': dict(body_epochs=2), 'one epoch': dict(body_epochs=1)}
+           'rates ten times lower': dict(head_lr=2e-4, body_lrs=(2e-5, 2e-4)), 'robust + mixup + smoothing': ours,
+           'two epochs': dict(body_epochs=2), 'one epoch': dict(body_epochs=1)}
     scaled = [replace(s, size=round(s.size*size/PAPER[-1].size)) for s in PAPER]
     n = max(1, body//3) # epochs at each of the two larger sizes
-    growing = [replace(b, name=f'grow_{f}', size=round(size*f), head_epochs=h, body_epochs=e) for f,h,e in ((.6, 1, body-2*n), (.8, 0, n), (1., 0, n))]
+    growing = [replace(b, name=f'grow_{f}', size=round(size*f), head_epochs=h, body_epochs=e)
+               for f,h,e in ((.6, 1, body-2*n), (.8, 0, n), (1., 0, n))]
     return {'paper': scaled, 'base': [b]} | {k: [replace(b, **v)] for k,v in one.items()} | {'growing size': growing}
 
 # %% ../nbs/13c_ablation.ipynb #2fde27a1
@@ -46,7 +49,8 @@ def paired(a, b,        # (n,) boolean: did model a, model b get the image right
           )->dict:      # value, low, high: accuracy of b minus accuracy of a, -1..1
     "Difference of two accuracies on the same images, with an interval by patient (paired bootstrap)"
     a, b = np.asarray(a, float), np.asarray(b, float)
-    if not len(a)==len(b)==len(patient)>0: raise CourseError(f'{len(a)}, {len(b)} and {len(patient)} entries: give the same images in the same order')
+    if not len(a)==len(b)==len(patient)>0:
+        raise CourseError(f'{len(a)}, {len(b)} and {len(patient)} entries: give the same images in the same order')
     gain, n = np.bincount(patient, b-a), np.bincount(patient)
     draws = patient_weights(len(n), n_boot, seed)
     return estimate(b.mean()-a.mean(), *middle((draws@gain)/(draws@n), level), 'paired patient bootstrap')
@@ -58,10 +62,12 @@ def judge(run, data, tta=False, # A `StageRun`; a `DataSet`; ask about the mirro
     preds = predict_split(run, data, 'valid', settings, device, tta)
     r = evaluate(preds, data.vocab, data.split('valid').patient_id, n_boot)
     right = preds[list(data.vocab)].idxmax(axis=1)==preds.label
-    return dict(accuracy=r['accuracy'], sensitivity={c: v['sensitivity'] for c,v in r['per_class'].items()}, right=right.astype(int).tolist())
+    return dict(accuracy=r['accuracy'], sensitivity={c: v['sensitivity'] for c,v in r['per_class'].items()},
+                right=right.astype(int).tolist())
 
 # %% ../nbs/13c_ablation.ipynb #c757d377
-def stressed(run, data, tta=False, settings=None, device=None)->dict: # `stressed`: condition → accuracy, the first as it is, and their `mean`; of two classes `stressed_auroc` likewise
+def stressed(run, data, tta=False, settings=None,
+             device=None)->dict: # `stressed`: condition → accuracy, the first as it is, and their `mean`; of two classes `stressed_auroc` likewise
     "A model on validation patients under each stress of chapter 12"
     vocab, y = np.array(run.record['config']['vocab']), data.split('valid').label.to_numpy()
     p = dict(under_stress(run, data, settings=settings, device=device, tta=tta))
@@ -96,7 +102,9 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
     check_comparison(data, todo)
     patient, rows, runs, trained = patient_codes(data.split('valid')), {}, {}, {}
     for name,stages in todo.items():
-        tta, weights = stages[-1].tta, config_hash(plain([replace(s, tta=False) for s in stages])) # tta changes no weight: such recipes share their stages
+        tta, weights = (stages[-1].tta,
+                        config_hash(plain([replace(s, tta=False)
+                                           for s in stages]))) # tta changes no weight: such recipes share their stages
         if weights not in trained: trained[weights] = fit_stages(Path(out)/'runs', data, stages, arch, seed, settings, device)
         runs[name] = trained[weights]
         rows[name] = dict(stages=[plain(s) for s in stages], **judge(runs[name][-1], data, tta, n_boot, settings, device),
@@ -104,18 +112,22 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
     for row in rows.values(): row['gain'] = paired(rows['base']['right'], row['right'], patient, n_boot)
     if 'paper' in rows:
         for name,row in rows.items(): row['seconds_to_paper'] = seconds_to(runs[name], rows['paper']['accuracy']['value'])
-    record = dict(data=data.name, split='valid', manifest_sha256=data.sha256, arch=arch, seed=seed, n=len(patient), n_patients=int(patient.max()+1),
-                  weights_from=runs['base'][0].record['weights_from'], device=runs['base'][0].record['device'], versions=versions(), commit=git_commit(), rows=rows)
+    record = dict(data=data.name, split='valid', manifest_sha256=data.sha256,
+                  arch=arch, seed=seed, n=len(patient), n_patients=int(patient.max()+1),
+                  weights_from=runs['base'][0].record['weights_from'],
+                  device=runs['base'][0].record['device'], versions=versions(), commit=git_commit(), rows=rows)
     write_json(record, Path(out)/'ablation.json')
     return record
 
 # %% ../nbs/13c_ablation.ipynb #9ad182d0
 def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an ablation.json; as text
-    "A comparison to read: accuracy, difference to the base, sensitivities, accuracy and (of two classes) AUROC under stress, minutes of training"
+    "A comparison to read: accuracy, gain, sensitivities, accuracy and (of two classes) AUROC under stress, minutes of training"
     def pct(e, sign=''): return f'{100*e["value"]:{sign}.1f} ({100*e["low"]:{sign}.1f} to {100*e["high"]:{sign}.1f})'
     rows = {k: {'accuracy %': pct(r['accuracy']), 'gain, points': '' if k=='base' else pct(r['gain'], '+'),
                 **{f'{c} %': f'{100*v["value"]:.0f}' for c,v in r['sensitivity'].items() if v['value'] is not None},
-                'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}', **({'stressed, mean AUROC': f'{r["stressed_auroc"]["mean"]:.3f}'} if 'stressed_auroc' in r else {}), 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
+                'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}',
+                **({'stressed, mean AUROC': f'{r["stressed_auroc"]["mean"]:.3f}'} if 'stressed_auroc' in r else {}),
+                'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}
     return pd.DataFrame(rows).T
 
 # %% ../nbs/13c_ablation.ipynb #c540d753
@@ -131,6 +143,7 @@ def plot_ablation(record): # From `compare`, or read from an ablation.json; retu
         b.plot(100*r['accuracy']['value'], k, 'o', color=blue, label='as it is' if k=='base' else None)
         b.plot(100*r['stressed']['mean'], k, 's', color=orange, label=f'mean of {len(r["stressed"])-1} conditions' if k=='base' else None)
     a.axvline(0, color='grey', lw=1); a.margins(y=.5/len(rows)); a.invert_yaxis(); b.legend(loc='upper left', bbox_to_anchor=(1, 1))
-    a.set(xlabel='accuracy minus base (points)', ylabel='recipe', title=f'Gain, 95 %: {record["n"]} images, {record["n_patients"]} patients')
+    a.set(xlabel='accuracy minus base (points)', ylabel='recipe',
+          title=f'Gain, 95 %: {record["n"]} images, {record["n_patients"]} patients')
     b.set(xlabel='accuracy (%)', title='As it is, and under stress')
     return fig

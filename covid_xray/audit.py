@@ -78,12 +78,14 @@ def plot_duplicates(dups, data, # From `find_duplicates`; the `DataSet` it came 
     import matplotlib.pyplot as plt
     from covid_xray.images import read_image
     groups = [d for _,d in dups.groupby('group')][:n]
-    fig, axs = plt.subplots(len(groups), max(map(len, groups)), figsize=(2.4*max(map(len, groups)), 2.4*len(groups)), squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(len(groups), max(map(len, groups)), figsize=(2.4*max(map(len, groups)), 2.4*len(groups)),
+                            squeeze=False, layout='constrained')
     fig.suptitle('Each row: one picture under several names', fontsize=9)
     for row,d in zip(axs, groups):
         for ax in row: ax.axis('off')
         for ax,r in zip(row, d.itertuples()):
-            ax.imshow(read_image(data.root/r.path), cmap='gray'); ax.set_title(f'{r.image_id.split("/")[-1]}\n{r.label}, {r.split}', fontsize=8)
+            ax.imshow(read_image(data.root/r.path), cmap='gray')
+            ax.set_title(f'{r.image_id.split("/")[-1]}\n{r.label}, {r.split}', fontsize=8)
     return fig
 
 # %% ../nbs/18_audit.ipynb #e6304e4f
@@ -91,7 +93,8 @@ def drop_duplicates(data,  # A `DataSet`
                     dups,  # From `find_duplicates`
                    )->DataSet: # Without the surplus images
     "One image of each group; none where labels disagree; the test's own copy where there is one"
-    def surplus(d): return d.image_id if d.label.nunique()>1 else d.sort_values('split', key=lambda s: s!='test', kind='stable').image_id[1:]
+    def surplus(d):
+        return d.image_id if d.label.nunique()>1 else d.sort_values('split', key=lambda s: s!='test', kind='stable').image_id[1:]
     gone = [i for _,d in dups.groupby('group') for i in surplus(d)]
     return replace(data, manifest=tidy(data.manifest[~data.manifest.image_id.isin(gone)]))
 
@@ -198,8 +201,10 @@ def file_facts(path,    # A file, or its bytes in a buffer
     try:
         with Image.open(path) as im:
             table = (getattr(im, 'quantization', None) or {}).get(0, [0])
-            return dict(width=im.width, height=im.height, aspect=im.width/im.height, kilobytes=size/1024, bytes_a_pixel=size/im.width/im.height,
-                        jpeg=float(im.format=='JPEG'), channels=len(im.getbands()), bits=16. if im.mode[0] in 'IF' else 8., quantisation=float(sum(table)))
+            return dict(width=im.width, height=im.height, aspect=im.width/im.height,
+                        kilobytes=size/1024, bytes_a_pixel=size/im.width/im.height,
+                        jpeg=float(im.format=='JPEG'), channels=len(im.getbands()),
+                        bits=16. if im.mode[0] in 'IF' else 8., quantisation=float(sum(table)))
     except OSError: return dict(kilobytes=size/1024)
 
 # %% ../nbs/18_audit.ipynb #360ae2e6
@@ -229,7 +234,8 @@ def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canon
     keep = (data.manifest.split!='test').to_numpy() # what is learnt here will shape decisions
     m, images = data.manifest[keep], np.asarray(open_images(data, size, settings))[keep]
     with ThreadPoolExecutor(os.cpu_count()) as ex:
-        facts, canon = (pd.DataFrame(list(ex.map(f, xs))).to_numpy(float) for f,xs in ((file_facts, [data.root/p for p in m.path]), (canonical_facts, images)))
+        facts, canon = (pd.DataFrame(list(ex.map(f, xs))).to_numpy(float)
+                        for f,xs in ((file_facts, [data.root/p for p in m.path]), (canonical_facts, images)))
     looks = {'file facts': facts, 'facts after re-encoding': canon, 'border pixels': border_pixels(images)}
     return pd.DataFrame({(k, c): probe(X, (m.label==c).to_numpy(), m.patient_id) for k,X in looks.items() for c in data.vocab}).T
 
@@ -244,9 +250,11 @@ def audit(data, settings=None, # A `DataSet`
     acc = {f'{n}, by {by}': mean_interval(d.accuracy) for (n,by),d in leak.groupby(['model', 'by'])}
     if test.any():
         right = quick_model().fit(X[~test], m.label[~test]).predict(X[test])==m.label[test]
-        acc['logistic regression, official test'] = dict(zip(('value', 'low', 'high'), map(float, (right.mean(), *interval(right.sum(), len(right))))))
+        acc['logistic regression, official test'] = dict(zip(('value', 'low', 'high'),
+                                                             map(float, (right.mean(), *interval(right.sum(), len(right))))))
     plain = lambda df: {k if isinstance(k, str) else ': '.join(k): v for k,v in df.round(4).to_dict('index').items()}
-    return dict(data=data.name, n=len(m), manifest_sha256=data.sha256, duplicates={k: int(v) for k,v in duplicate_table(find_duplicates(data, settings)).items()},
+    return dict(data=data.name, n=len(m), manifest_sha256=data.sha256,
+                duplicates={k: int(v) for k,v in duplicate_table(find_duplicates(data, settings)).items()},
                 accuracy=acc, shift=plain(shift_probe(data, X)), blind=plain(blind_probes(data, settings)))
 
 # %% ../nbs/18_audit.ipynb #0f1dc540

@@ -181,7 +181,8 @@ DEEP_COVID = dict( # Deep Covid, Table 1
 def deep_covid()->list:
     "Deep Covid, Table 1: twelve steps with the ranges of `DEEP_COVID`"
     c = DEEP_COVID
-    geometry = setup_aug_tfms([Rotate(c['rotate'], p=1.), Flip(p=c['flip']), affine(vflip_mat, p=c['flip']), affine(shift_mat, px=c['shift'], of=c['side']),
+    geometry = setup_aug_tfms([Rotate(c['rotate'], p=1.), Flip(p=c['flip']), affine(vflip_mat, p=c['flip']),
+                               affine(shift_mat, px=c['shift'], of=c['side']),
                                affine(shear_mat, deg=c['shear']), Zoom(*c['zoom'], p=1.)])
     pixels = [partial(blur, max_sigma=c['blur']), partial(scale, lo=c['contrast'][0], hi=c['contrast'][1], about=.5),
               partial(rgb_shift, most=c['rgb']), partial(hsv_shift, most=c['hsv']), grey, equalize,
@@ -217,7 +218,8 @@ def gamma(x,        # (B,C,H,W) in 0..1
 # %% ../nbs/06_augmentation.ipynb #86c89c8a
 def robust()->list:
     "Changes that a new hospital, another frame or an older child may bring; never upside down"
-    return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), affine(stretch_mat), affine(shift_mat, px=10), affine(shear_mat, deg=6, p=.75)]) + [
+    return setup_aug_tfms([Flip(p=.5), Rotate(15, p=.75), affine(stretch_mat),
+                           affine(shift_mat, px=10), affine(shear_mat, deg=6, p=.75)]) + [
         Some(swap_borders, .5), Some(gamma, .75), *setup_aug_tfms([Brightness(.3, p=.75), Contrast(.4, p=.75)])]
 
 # %% ../nbs/06_augmentation.ipynb #c63f00ef

@@ -36,8 +36,10 @@ ARCHS = {'efficientnet_lite0': Arch('timm', 'tf_efficientnet_lite0', 1280, 5, 't
          'resnet50':    Arch('torchvision', 'resnet50', 2048, 6, 'resnet50'),     # COVID-ResNet, section 3.2
          'resnet50_he': Arch('torchvision', 'resnet50', 2048, 6, 'resnet50_he'),  # as first published: He et al. 2015
          'resnet152':   Arch('torchvision', 'resnet152', 2048, 6, 'resnet152'),   # Deep Covid, section 4, as its two Inceptions
-         'inception_v3': Arch('torchvision', 'inception_v3', 2048, 15, 'inception_v3_google', ('Conv2d_1a_3x3.conv', 'Conv2d_1a_3x3.bn'), ('.pth', '.safetensors'), 75),
-         'inception_resnet_v2': Arch('timm', 'inception_resnet_v2', 1536, 11, 'inception_resnet_v2', ('conv2d_1a.conv', 'conv2d_1a.bn'), ('.pth', '.safetensors'), 75)}
+         'inception_v3': Arch('torchvision', 'inception_v3', 2048, 15, 'inception_v3_google',
+                              ('Conv2d_1a_3x3.conv', 'Conv2d_1a_3x3.bn'), ('.pth', '.safetensors'), 75),
+         'inception_resnet_v2': Arch('timm', 'inception_resnet_v2', 1536, 11, 'inception_resnet_v2',
+                                     ('conv2d_1a.conv', 'conv2d_1a.bn'), ('.pth', '.safetensors'), 75)}
 
 # %% ../nbs/08_backbones.ipynb #4c9ef383
 @contextmanager
@@ -77,7 +79,8 @@ def read_tensors(path,   # `.safetensors`, or a `.pth` that holds nothing but te
         return {k: v.float() if v.is_floating_point() else v for k,v in tensors.items()}
     except OSError as e: raise CourseError(f'cannot read the weights file {path} ({e.strerror or "missing"}): check its name') from None
     except Exception as e: # whatever a damaged file provokes
-        raise CourseError(f'{path.name} is damaged, or holds more than tensors ({type(e).__name__}): fetch it again, or convert it to safetensors') from None
+        raise CourseError(f'{path.name} is damaged, or holds more than tensors ({type(e).__name__}): '
+                          'fetch it again, or convert it to safetensors') from None
 
 # %% ../nbs/08_backbones.ipynb #a3c830a1
 def weight_files(folder,  # A folder of weights
@@ -224,5 +227,6 @@ def check_input(arch:str, # A key of `ARCHS`
                )->int:    # The same; too small: `CourseError`
     "Can this architecture look at pictures of this size?"
     least = choose(arch, ARCHS, 'architecture').least
-    if size<least: raise CourseError(f'{arch} needs pictures of at least {least} pixels, not {size}: choose a larger size, or another architecture')
+    if size<least:
+        raise CourseError(f'{arch} needs pictures of at least {least} pixels, not {size}: choose a larger size, or another architecture')
     return size

@@ -33,10 +33,13 @@ def read_record(path,   # <data>-<profile>-<arch>-seed<seed>-<label>.json
     "Read the record of a run, and refuse it if it contradicts itself"
     path = Path(path)
     r,m = read_json(path),NAME.fullmatch(path.name)
-    bad = lambda why: CourseError(f'{path.name} {why}: copy the report.json of the run again, under the name <data>-<profile>-<arch>-seed<seed>-<label>.json')
-    gone = [k for k in ('accuracy','per_class','confusion','n','data','profile','arch','seed') if not isinstance(r, dict) or r.get(k) is None]
+    bad = lambda why: CourseError(f'{path.name} {why}: copy the report.json of the run again, '
+                                  'under the name <data>-<profile>-<arch>-seed<seed>-<label>.json')
+    gone = [k for k in ('accuracy','per_class','confusion','n','data','profile','arch','seed')
+            if not isinstance(r, dict) or r.get(k) is None]
     if gone: raise bad(f'is not a report, it lacks {gone[0]!r}')
-    if m is None or (m[1], m[2])!=(f'{r["data"]}-{r["profile"]}-{r["arch"]}', str(r['seed'])): raise bad('is not the run that its name says')
+    if m is None or (m[1], m[2])!=(f'{r["data"]}-{r["profile"]}-{r["arch"]}', str(r['seed'])):
+        raise bad('is not the run that its name says')
     try: sound = adds_up(r)
     except (KeyError, TypeError, ValueError, AttributeError): raise bad('is not a whole report') from None
     if not sound: raise bad('does not add up')
@@ -52,12 +55,15 @@ def read_records(folder, # With the records of runs
     files = [f for f in sorted(folder.glob('*.json')) if f.is_file()]
     other = [f.name for f in files if not NAME.fullmatch(f.name)]
     for f in other:
-        if isinstance(r := read_json(folder/f), dict) and 'confusion' in r: raise CourseError(f'{f} holds a report under no known name: call it <data>-<profile>-<arch>-seed<seed>-<label>.json')
+        if isinstance(r := read_json(folder/f), dict) and 'confusion' in r:
+            raise CourseError(f'{f} holds a report under no known name: call it <data>-<profile>-<arch>-seed<seed>-<label>.json')
     if say and other: say(f'not records of runs, left out: {", ".join(other)}')
-    return sorted((read_record(f) for f in files if NAME.fullmatch(f.name)), key=lambda r: (r['data'], r['profile'], r['arch'], r['label'], r['seed']))
+    return sorted((read_record(f) for f in files if NAME.fullmatch(f.name)),
+                  key=lambda r: (r['data'], r['profile'], r['arch'], r['label'], r['seed']))
 
 # %% ../nbs/16b_claims.ipynb #5da828ac
-RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size','augment','mixup','smooth','train_bn','freeze_bn','balance','ema','tta',
+RECIPE = ('size','head_epochs','head_lr','body_epochs','body_lrs','spacing','batch_size',
+          'augment','mixup','smooth','train_bn','freeze_bn','balance','ema','tta',
           'colour','hidden','loss','opt','schedule','frozen','keep','patience','pretrained')
 
 def group_records(records, # From `read_records`; those of validation images are left out
@@ -67,7 +73,8 @@ def group_records(records, # From `read_records`; those of validation images are
     for r in records:
         if r['split']=='test': groups.setdefault((r['data'], f'{r["profile"]} {r["arch"]}, {r["label"]}'), []).append(r)
     for (_,name),rs in groups.items():
-        recipe = lambda r: (r['n'], r.get('manifest_sha256'), r.get('recipe'), [{k: s.get(k) for k in RECIPE} for s in r.get('stages') or []])
+        recipe = lambda r: (r['n'], r.get('manifest_sha256'), r.get('recipe'),
+                            [{k: s.get(k) for k in RECIPE} for s in r.get('stages') or []])
         if odd := [r['file'] for r in rs if recipe(r)!=recipe(rs[0])]:
             raise CourseError(f'{odd[0]} and {rs[0]["file"]} differ in more than the seed: give one of them another label')
     return groups
@@ -99,19 +106,21 @@ def verdict(claimed:float,   # 0..1
 # %% ../nbs/16b_claims.ipynb #8a0ce093
 def claims_table(records,       # From `read_records`, or the folder
                  claims=CLAIMS, # What to compare with
-                )->pd.DataFrame:# paper, what, cls, printed, claimed, claimed_low/high, run, seeds, value, least, most, low, high, verdict, note
+                )->pd.DataFrame:# paper, what, cls, printed, claimed, its low and high, run, seeds, value, least, most, low, high, verdict, note
     "Claimed beside obtained; rates from 0 to 1"
     groups = group_records(records if isinstance(records, list) else read_records(records))
     rows = []
     for c in claims:
-        p,head = PAPERS[c.paper],dict(paper=c.paper, what=c.what, cls=c.cls, printed=c.printed, claimed=c.value, claimed_low=c.ci()[0], claimed_high=c.ci()[1], note=c.note)
+        p,head = PAPERS[c.paper],dict(paper=c.paper, what=c.what, cls=c.cls, printed=c.printed, claimed=c.value,
+                                      claimed_low=c.ci()[0], claimed_high=c.ci()[1], note=c.note)
         mine = {name: rs for (data,name),rs in groups.items() if data==p.data}
         own = [name for name,rs in mine.items() if rs[0]['profile'] in ('paper', 'paper-299', 'paper-rgb') and rs[0]['arch'] in p.archs]
         if p.archs and not own: rows.append(head | dict(run='its own network and schedule', seeds=0, verdict='not run'))
         if not p.archs and not mine: rows.append(head | dict(run='-', seeds=0, verdict='not comparable'))
         for name,rs in mine.items():
             o = obtained(rs, c.what, c.cls)
-            rows.append(head | dict(run=name, **o, verdict=verdict(c.value, o['low'], o['high'], *c.ci()) if (rs[0]['n'], tuple(rs[0]['confusion']['labels']))==(p.n, VOCABS[p.vocab]) else 'not comparable'))
+            rows.append(head | dict(run=name, **o, verdict=verdict(c.value, o['low'], o['high'], *c.ci())
+                                    if (rs[0]['n'], tuple(rs[0]['confusion']['labels']))==(p.n, VOCABS[p.vocab]) else 'not comparable'))
     cols = 'paper what cls printed claimed claimed_low claimed_high run seeds value least most low high verdict note'.split()
     return pd.DataFrame(rows).reindex(columns=cols)
 
@@ -128,8 +137,10 @@ def plot_claims(table,      # From `claims_table`
     import matplotlib.pyplot as plt
     t = table[table.paper.isin(papers) & table['what'].isin(['accuracy','sensitivity'])]
     rows,runs = list(dict.fromkeys(zip(t['what'], t.cls))),t[t.seeds>0].drop_duplicates('run')
-    series = [(p, t[t.paper==p], 'claimed', 'claimed_low', 'claimed_high', dict(color='k', mfc='w', marker='Dsv^'[i])) for i,p in enumerate(papers)]
-    series += [(run_name(r), t[t.run==r.run], 'value', 'low', 'high', dict(color=f'C{i}', marker='o')) for i,r in enumerate(runs.itertuples())]
+    series = [(p, t[t.paper==p], 'claimed', 'claimed_low', 'claimed_high',
+               dict(color='k', mfc='w', marker='Dsv^'[i])) for i,p in enumerate(papers)]
+    series += [(run_name(r), t[t.run==r.run], 'value', 'low', 'high', dict(color=f'C{i}', marker='o'))
+               for i,r in enumerate(runs.itertuples())]
     ax = plt.subplots(figsize=(9, 1+.16*len(series)*len(rows)), layout='constrained')[1]
     for (name,s,value,low,high,look),dy in zip(series, np.linspace(-.35, .35, len(series))):
         s = 100*s.drop_duplicates(['what','cls']).set_index(['what','cls']).reindex(rows)[[value,low,high,'least','most']].astype(float)
@@ -137,7 +148,8 @@ def plot_claims(table,      # From `claims_table`
         ax.hlines(y, s[low], s[high], color=look['color'], lw=1.5, zorder=1)
         ax.plot(s[value], y, ls='', ms=6, label=name, **look)
         if value=='value': ax.plot(s[['least','most']], np.c_[y,y], '.', color=look['color'], ms=4)
-    ax.set(yticks=range(len(rows)), yticklabels=[a if c=='all' else f'{a} {c}' for a,c in rows], xlabel='per cent, with 95 % interval', ylabel='published figure', title='Claimed and obtained on the same test images')
+    ax.set(yticks=range(len(rows)), yticklabels=[a if c=='all' else f'{a} {c}' for a,c in rows],
+           xlabel='per cent, with 95 % interval', ylabel='published figure', title='Claimed and obtained on the same test images')
     ax.invert_yaxis(); ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return ax
 
@@ -153,15 +165,18 @@ def recipe_text(r:dict)->str: # A record
     st = r.get('stages') or []
     each = lambda f: ', '.join(f(s) for s in st)
     once = lambda k: ', '.join(dict.fromkeys(str(s[k]) for s in st if s.get(k)))
+    rates = lambda s: (s.get('body_lrs') or []) if s.get('body_epochs') else [s.get('head_lr', 0)]
+    other = ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep')
     parts = [each(lambda s: f'{s.get("size")}')+' px', each(lambda s: f'{s.get("head_epochs")}+{s.get("body_epochs")}')+' epochs',
-             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in (s.get('body_lrs') or [] if s.get('body_epochs') else [s.get('head_lr', 0)]))), *[f'{k} {once(k)}' for k in ('augment','mixup','smooth','balance','ema','tta','colour','hidden','loss','opt','schedule','keep') if once(k)]]
+             'rates '+each(lambda s: ' to '.join(f'{v:g}' for v in rates(s))), *[f'{k} {once(k)}' for k in other if once(k)]]
     return '; '.join(parts) if st else '-'
 
 # %% ../nbs/16b_claims.ipynb #e6d4823a
 def run_table(records,              # Of one data set
               metric='sensitivity', # sensitivity, or auroc
              )->pd.DataFrame:       # Text
-    "A row a run: each class's figure; with sensitivity also accuracy, threshold, last validation accuracy, minutes and commit, else the recipe"
+    """A row a run: each class's figure; with sensitivity also accuracy, threshold,
+    last validation accuracy, minutes and commit, else the recipe"""
     rows = []
     for r in records:
         classes = {c: as_text(m[metric], 1 if metric=='auroc' else 100) for c,m in r['per_class'].items()}
@@ -171,7 +186,8 @@ def run_table(records,              # Of one data set
         row |= {'images (patients)': f'{r["n"]} ({r.get("n_patients", "?")})', 'accuracy': as_text(r['accuracy']), **classes}
         if r.get('at_half'): row |= {'threshold': f'{r["threshold"]:.3f}', 'accuracy at one half': as_text(r['at_half']['accuracy'])}
         if r['split']=='test': row['validation accuracy'] = '-' if valid is None else f'{100*valid:.1f}'
-        rows.append(row | {'minutes': '-' if r.get('seconds') is None else f'{r["seconds"]/60:.0f}', 'commit': commit[:7]+'+'*commit.endswith('+')})
+        rows.append(row | {'minutes': '-' if r.get('seconds') is None else f'{r["seconds"]/60:.0f}',
+                           'commit': commit[:7]+'+'*commit.endswith('+')})
     return pd.DataFrame(rows)
 
 # %% ../nbs/16b_claims.ipynb #4d79bec6
@@ -179,7 +195,8 @@ def figures(r,        # A row of `claims_table`
            )->tuple:  # Text
     "Which figure it is, what was claimed, and what was obtained with its verdict: mean [lowest-highest seed] (interval)"
     span = lambda low, high, ends='()': '' if np.isnan(low) else f' {ends[0]}{100*low:.1f}-{100*high:.1f}{ends[1]}'
-    got = f'{100*r.value:.1f}{span(r.least, r.most, "[]") if r.seeds>1 else ""}{span(r.low, r.high)}, ' if r.seeds and r.value==r.value else ''
+    got = (f'{100*r.value:.1f}{span(r.least, r.most, "[]") if r.seeds>1 else ""}{span(r.low, r.high)}, '
+           if r.seeds and r.value==r.value else '')
     return r.what+('' if r.cls=='all' else f' {r.cls}'), r.printed+span(r.claimed_low, r.claimed_high), got+r.verdict
 
 # %% ../nbs/16b_claims.ipynb #4821efe1
@@ -195,12 +212,14 @@ def claims_text(table,     # From `claims_table`
             if r.seeds: rows.setdefault(what, dict(figure=what, claimed=claimed))[run_name(r)] = got
             else: none.setdefault(f'{"" if r.run=="-" else r.run+": "}{got}', []).append(f'{what} {claimed}')
         why = f' ({r.note})' if r.note else ''
-        out.append(' '.join([f'**{p}** ({PAPERS[p].cite}).', *[f'{k[0].upper()}{k[1:]}.' + ('' if rows else f' Claimed: {", ".join(v)}{why}.') for k,v in none.items()]]))
+        out.append(' '.join([f'**{p}** ({PAPERS[p].cite}).',
+                             *[f'{k[0].upper()}{k[1:]}.' + ('' if rows else f' Claimed: {", ".join(v)}{why}.') for k,v in none.items()]]))
         if rows: out.append(markdown(pd.DataFrame(rows.values())))
     return '\n\n'.join(out)
 
 # %% ../nbs/16b_claims.ipynb #5d1f4353
-LEGEND = ('Claimed and obtained, per cent. Claimed: 95 % interval as if images were independent. Obtained: mean over seeds, [lowest-highest seed], '
+LEGEND = ('Claimed and obtained, per cent. Claimed: 95 % interval as if images '
+          'were independent. Obtained: mean over seeds, [lowest-highest seed], '
           'and from the lowest lower to the highest upper end of the runs\' 95 % intervals by patient.')
 BEGIN, END = '<!-- generated by covid_xray.claims: do not edit -->', '<!-- end -->'
 
@@ -213,7 +232,8 @@ def results_block(folder, # With the records
         mine = [r for r in records if r['data']==data]
         test,rest = ([r for r in mine if (r['split']=='test')==t] for t in (True, False))
         out.append(f'### {data}')
-        if test: out += [f'Test images: accuracy and sensitivities, per cent with 95 % intervals by patient.\n\n{markdown(run_table(test))}',
+        if test:
+            out += [f'Test images: accuracy and sensitivities, per cent with 95 % intervals by patient.\n\n{markdown(run_table(test))}',
                          f'How they were trained, and the AUROC of each class against the rest.\n\n{markdown(run_table(test, "auroc"))}']
         if rest: out.append(f'Validation images only: not to be compared with figures from test images.\n\n{markdown(run_table(rest))}')
         if text := claims_text(table, data): out.append(f'{LEGEND}\n\n{text}' if test else text)

@@ -40,9 +40,11 @@ def choose(value:str,  # What the user asked for
 # %% ../nbs/00_core.ipynb #a7138fa5
 @contextmanager
 def one_line_errors():
-    "Inside a command: a `CourseError` or a failing file operation ends the program with one line and status 1, Ctrl-C with one line and 130; warnings to the user take one line"
+    """Inside a command: a `CourseError` or a failing file operation ends the program with one line
+    and status 1, Ctrl-C with one line and 130; warnings to the user take one line"""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, category, *args, **kwargs: f'{message}\n' if category is UserWarning else before(message, category, *args, **kwargs)
+    warnings.formatwarning = (lambda message, category, *args, **kwargs: f'{message}\n'
+                              if category is UserWarning else before(message, category, *args, **kwargs))
     try: yield
     except CourseError as e: raise SystemExit(f'error: {e}') from None
     except KeyboardInterrupt:

@@ -59,8 +59,9 @@ def run_notebook(path,     # A notebook
     try:
         with environment(COVID_XRAY_RUNS=Path(out).absolute(), **(dict(OMP_NUM_THREADS=threads) if threads else {})):
             papermill.execute_notebook(str(path), str(copy), notebook_parameters(path, **params), kernel_name='python3', progress_bar=False,
-                                       resources=dict(metadata=dict(path=str(path.parent))), # `cwd` would move this process, and all its threads
-                                       request_save_on_cell_execute=False, extra_arguments=['--IPKernelApp.log_level=50'], **kernel) # it logs each shutdown as an error
+                                       resources=dict(metadata=dict(path=str(path.parent))), # `cwd` would move all threads
+                                       request_save_on_cell_execute=False, **kernel,
+                                       extra_arguments=['--IPKernelApp.log_level=50']) # it logs each shutdown as an error
         status = 'ok'
     except papermill.PapermillExecutionError as e: status = f'{e.ename}: {(e.evalue.splitlines() or [""])[-1]}'
     return dict(notebook=path.stem, seconds=round(time.time()-t0, 1), status=status)
@@ -70,12 +71,14 @@ def shared_modules()->list: # Names, in the order in which they are to be import
     "What a forked kernel has loaded when it starts: this library, and what chapters import beside it"
     import covid_xray
     ours = sorted(p.stem for p in Path(covid_xray.__file__).parent.glob('[a-z]*.py'))
-    return [f'covid_xray.{m}' for m in ['core', *ours]] + ['ipykernel.ipkernel', 'ipykernel.kernelapp', 'nbdev.showdoc', 'nbformat', 'seaborn', 'sklearn.linear_model', 'statsmodels.stats.proportion']
+    return [f'covid_xray.{m}' for m in ['core', *ours]] + ['ipykernel.ipkernel', 'ipykernel.kernelapp', 'nbdev.showdoc', 'nbformat',
+                                                           'seaborn', 'sklearn.linear_model', 'statsmodels.stats.proportion']
 
 # %% ../nbs/90_course.ipynb #907cd0da
 def can_fork()->bool: # Linux, and no GPU of NVIDIA, AMD, or below Windows
     "Can a process that has loaded torch be forked here?"
-    return sys.platform=='linux' and not any([*Path('/dev').glob('nvidia[0-9]*'), *(p for p in (Path('/dev/kfd'), Path('/dev/dxg')) if p.exists())])
+    return sys.platform=='linux' and not any([*Path('/dev').glob('nvidia[0-9]*'),
+                                              *(p for p in (Path('/dev/kfd'), Path('/dev/dxg')) if p.exists())])
 
 # %% ../nbs/90_course.ipynb #87afb474
 def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launcher -f FILE …
@@ -113,7 +116,8 @@ def forked_kernels():
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(shared_modules())
     class ForkedKernelManager(AsyncKernelManager):
-        async def _async_launch_kernel(self, kernel_cmd, env, cwd=None, **kw): # jupyter_client: "override in a subclass to launch kernel subprocesses differently"
+        async def _async_launch_kernel(self, kernel_cmd, env, cwd=None,
+                                       **kw): # jupyter_client: "override in a subclass to launch kernel subprocesses differently"
             method, prov = multiprocessing.get_start_method(allow_none=True), self.provisioner
             process = context.Process(target=become_kernel, args=(kernel_cmd, env, cwd or os.getcwd(), method))
             process.start()
@@ -168,7 +172,8 @@ def finished(out,      # Folder of a course
     "Did all chapters run in `out`, with these parameters, later than they were last changed?"
     import nbformat
     copies = {p: Path(out)/'notebooks'/p.name for p in course_notebooks(nbs)}
-    if not (Path(out)/'course.json').is_file() or not all(c.is_file() and c.stat().st_mtime>p.stat().st_mtime for p,c in copies.items()): return False
+    if not (Path(out)/'course.json').is_file() or not all(c.is_file() and c.stat().st_mtime>p.stat().st_mtime for p,c in copies.items()):
+        return False
     if {r['notebook']: r['status'] for r in read_json(Path(out)/'course.json')}!={p.stem: 'ok' for p in copies}: return False
     given = lambda c: nbformat.read(c, 4).metadata.get('papermill', {}).get('parameters')
     return all(given(c)==notebook_parameters(p, **params) for p,c in copies.items())
@@ -206,7 +211,8 @@ def covid_xray_course(
         choose(profile, ('quick', 'cpu', 'paper', 'paper-299', 'gpu'), 'profile'); check_seed(seed)
         if data not in DATASETS:
             path = Path(data).expanduser().absolute() # notebooks run in their own folder
-            data = str(path) if path.exists() else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set')
+            data = (str(path) if path.exists()
+                    else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set'))
         params = dict(data=data, profile=profile, seed=seed)
         if not (committed or site and finished(out, nbs, **params)): say_course(out, nbs, **params)
         if site: print(f'the site: open {build_site(out, None if committed else Path(out)/"notebooks", nbs)/"index.html"}')

@@ -41,8 +41,10 @@ PROFILES = {
     'paper': dict(arch='resnet50', stages=PAPER)}
 
 # %% ../nbs/10_stage1_128.ipynb #d58db566
-PROFILES['paper-299'] = dict(arch='resnet50', stages=[*PAPER[:2], replace(PAPER[2], name='stage3_299', size=299)]) # section 3.3 has both sizes
-PROFILES['gpu'] = dict(arch='resnet50', stages=small_stages((128, 192, 229), ((1, 4), (1, 4), (0, 4)), (1e-3, 1e-3, 5e-4), 10, augment='robust', mixup=.4, smooth=.1))
+PROFILES['paper-299'] = dict(arch='resnet50',
+                             stages=[*PAPER[:2], replace(PAPER[2], name='stage3_299', size=299)]) # section 3.3 has both sizes
+PROFILES['gpu'] = dict(arch='resnet50', stages=small_stages((128, 192, 229), ((1, 4), (1, 4), (0, 4)), (1e-3, 1e-3, 5e-4),
+                                                            10, augment='robust', mixup=.4, smooth=.1))
 
 # %% ../nbs/10_stage1_128.ipynb #7de3b9e6
 def course_data(name='phantom', # A data set by name, or a path; see `load_data`

@@ -52,7 +52,8 @@ def covidx_by_rule(root, # The data root
     return pd.concat([sieve(root).query('out==""')[['filename', 'label', 'split']], k], ignore_index=True)
 
 # %% ../nbs/04b_covidx.ipynb #6cbdfd94
-KNOWN = {'kjr-21-e25-g001-l-a.jpg': 'the lists call its patient 62, today\'s table 76: number 62 had been given twice, and was corrected on 20 March 2020 (issue 36 of the collection)'}
+KNOWN = {'kjr-21-e25-g001-l-a.jpg': 'the lists call its patient 62, today\'s table 76: number 62 had been given '
+                                    'twice, and was corrected on 20 March 2020 (issue 36 of the collection)'}
 
 def cause(row, # Of the joined table
           out, # filename → why the sieve left it out
@@ -79,7 +80,8 @@ def patient_counts(root, # The data root
                   )->pd.DataFrame: # A row a class: images, patients in the paper, numbers in the lists, patients by series
     "Patients of COVIDx v1, counted three ways"
     g = listed_files(root).groupby('label')
-    return pd.DataFrame(dict(images=g.size(), paper=pd.Series(PAPER_PATIENTS), lists=g.patient.nunique(), series=g.patient_id.nunique())).loc[list(VOCABS['covidx'])]
+    return pd.DataFrame(dict(images=g.size(), paper=pd.Series(PAPER_PATIENTS), lists=g.patient.nunique(),
+                             series=g.patient_id.nunique())).loc[list(VOCABS['covidx'])]
 
 # %% ../nbs/04b_covidx.ipynb #f95fa33a
 def explain_covidx(root, # The data root
@@ -89,19 +91,23 @@ def explain_covidx(root, # The data root
     odd, mixed = c[c.cause!=''], ~c.filename.isin([Path(p).name for p in read_kermany(root).path])
     return '\n\n'.join([
         f'covid-chestxray-dataset: {len(s)} rows of metadata.csv, {(s.out=="").sum()} belong\n{sieve_steps(s).to_string()}',
-        f'by rule and by list: {(c.cause=="").sum()} of {len(c)} images are the same in name, label and split, {len(odd)} {"differs" if len(odd)==1 else "differ"}'
+        f'by rule and by list: {(c.cause=="").sum()} of {len(c)} images are the same '
+        f'in name, label and split, {len(odd)} {"differs" if len(odd)==1 else "differ"}'
         + f';\nof the {mixed.sum()} that are not Kermany\'s {(mixed & (c.cause=="")).sum()} are the same'
         + ''.join(f'\n  {r.filename}: {r.cause}' for r in odd.itertuples()),
         f'patients of each class: in the paper, as numbers in the lists, by series and number\n{patient_counts(root).to_string()}',
-        f'on both sides: {len(crossing(w, "patient"))} patient numbers of the lists, {len(crossing(w, "patient_id"))} patients by series and number'])
+        f'on both sides: {len(crossing(w, "patient"))} patient numbers of the lists, '
+        f'{len(crossing(w, "patient_id"))} patients by series and number'])
 
 # %% ../nbs/04b_covidx.ipynb #495d2117
 def check_manifest_out(path): # What --out names
     "A manifest ends in .csv, and is written over nothing but a manifest; else `CourseError`"
     path = Path(path).expanduser()
-    if path.suffix!='.csv' or path.name=='quarantine.csv': raise CourseError(f'{path} is no name for a manifest: let it end in .csv (and quarantine.csv is taken)')
+    if path.suffix!='.csv' or path.name=='quarantine.csv': raise CourseError(
+        f'{path} is no name for a manifest: let it end in .csv (and quarantine.csv is taken)')
     check_out(path)
-    if path.is_file() and path.stat().st_size and not path.read_bytes()[:9]==b'image_id,': raise CourseError(f'{path} is there and is not a manifest: choose another file with --out')
+    if path.is_file() and path.stat().st_size and not path.read_bytes()[:9]==b'image_id,':
+        raise CourseError(f'{path} is there and is not a manifest: choose another file with --out')
     check_quarantine(path.parent)
 
 # %% ../nbs/04b_covidx.ipynb #2efebc81
@@ -114,13 +120,15 @@ def covid_xray_curate(
 ):
     "Build the manifest of a data set; print images and patients per class and split"
     with one_line_errors():
-        if explain and data!='covidx_v1': raise CourseError('only covidx_v1 has published lists to compare with: leave out --explain, or choose --data covidx_v1')
+        if explain and data!='covidx_v1':
+            raise CourseError('only covidx_v1 has published lists to compare with: leave out --explain, or choose --data covidx_v1')
         if datasheet and not out: raise CourseError('a datasheet is written beside the manifest: name that with --out')
         if out is not None: check_manifest_out(out)
         d = load_data(data, bad=(bad := []))
         print(f'{d}\n\n{d.counts().to_string()}\n\nmanifest sha256 {d.sha256}')
         if explain: print(f'\n{explain_covidx(d.root)}')
-        if bad: print(f'left out, because unreadable: {len(bad)} file{"s"*(len(bad)!=1)}, first {bad[0]["path"]} ({bad[0]["reason"]}){"" if out else "; --out lists them all"}')
+        if bad: print(f'left out, because unreadable: {len(bad)} file{"s"*(len(bad)!=1)}, first '
+                      f'{bad[0]["path"]} ({bad[0]["reason"]}){"" if out else "; --out lists them all"}')
         if out:
             files = write_datasheet(d, Path(out).expanduser()) if datasheet else [write_manifest(d, Path(out).expanduser())]
             print(f'written to {", ".join(map(str, files))}')

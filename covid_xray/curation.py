@@ -19,7 +19,8 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings
 from .phantom import make_phantoms
-from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
+from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files
+from .sources import read_covid_chestxray, read_covidnet_lists, read_kermany
 
 # %% ../nbs/03_curation.ipynb #8e666ff4
 MANIFEST_COLUMNS = [*SOURCE_COLUMNS, 'width', 'height', 'sha256'] # sizes in pixels, as stored in the file
@@ -42,7 +43,8 @@ def check_columns(df, # A table that wants to be a manifest
 def check_ages(df): # A table with `image_id` and `age`, still as text perhaps
     "An age is missing, or a number of years from 0 to 130; else `CourseError`"
     bad = df[df.age.notna() & ~pd.to_numeric(df.age, errors='coerce').between(0, 130)]
-    if len(bad): raise CourseError(f'age {bad.age.iloc[0]!r} of {bad.image_id.iloc[0]} ({len(bad)} rows) is not a number of years: correct the column age')
+    if len(bad): raise CourseError(f'age {bad.age.iloc[0]!r} of {bad.image_id.iloc[0]} ({len(bad)} '
+                                   'rows) is not a number of years: correct the column age')
 
 # %% ../nbs/03_curation.ipynb #3b6c6e24
 def check_manifest(df:pd.DataFrame, # One row an image
@@ -51,10 +53,12 @@ def check_manifest(df:pd.DataFrame, # One row an image
     "A manifest is checked at the door, never later"
     check_columns(df)
     check_ages(df)
-    if bar := [c for c in vocab if '|' in str(c)]: raise CourseError(f'the class name {bar[0]!r} contains "|", which separates classes in a manifest: rename it')
+    if bar := [c for c in vocab if '|' in str(c)]:
+        raise CourseError(f'the class name {bar[0]!r} contains "|", which separates classes in a manifest: rename it')
     for c,allowed in dict(label=vocab, split=SPLITS).items():
         if (bad := df[~df[c].isin(allowed)]).size: raise CourseError(
-            f'{c} {bad[c].iloc[0]!r} of {bad.image_id.iloc[0]} ({len(bad)} rows) is not one of {", ".join(allowed)}: correct the column {c}')
+            f'{c} {bad[c].iloc[0]!r} of {bad.image_id.iloc[0]} ({len(bad)} '
+            f'rows) is not one of {", ".join(allowed)}: correct the column {c}')
     if (twice := df.image_id[df.image_id.duplicated()]).size: raise CourseError(
         f'image_id {twice.iloc[0]} stands in more than one row ({len(twice)} rows too many): drop the repeats')
     if (out := df.path[df.path.astype(str).str.contains(r'^/|^.:|\\|(?:^|/)\.\.(?:/|$)')]).size: raise CourseError(
@@ -120,7 +124,8 @@ def dicom_size(path)->tuple: # A DICOM file
         if b'1.2.840.10008.1.2.1.99' in f.read(4096): raise CourseError('it is deflated')
     ds = pydicom.dcmread(path, force=True, defer_size=1024, specific_tags=['Rows', 'Columns', 'BitsAllocated', 'PixelData'])
     if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds): raise CourseError('it has no picture')
-    whole = ds.file_meta.get('TransferSyntaxUID', pydicom.uid.ImplicitVRLittleEndian).is_encapsulated or os.path.getsize(path)>=ds.Rows*ds.Columns*ds.BitsAllocated//8
+    whole = (ds.file_meta.get('TransferSyntaxUID', pydicom.uid.ImplicitVRLittleEndian).is_encapsulated
+             or os.path.getsize(path)>=ds.Rows*ds.Columns*ds.BitsAllocated//8)
     if not whole: raise CourseError('it is truncated')
     return ds.Columns, ds.Rows
 
@@ -164,7 +169,8 @@ def readable(df, root,       # Rows with a `path` each; what the paths are relat
     wrong = facts.reason.notna()
     lost = [dict(path=p, reason=r) for p,r in zip(df.path[wrong], facts.reason[wrong])]
     if lost and (bad is None or wrong.all()): raise CourseError(
-        f'{Path(root)/lost[0]["path"]} cannot be read ({lost[0]["reason"]}{f"; {len(lost)-1} more of {len(df)} cannot" if lost[1:] else ""}): {remedy}')
+        f'{Path(root)/lost[0]["path"]} cannot be read '
+        f'({lost[0]["reason"]}{f"; {len(lost)-1} more of {len(df)} cannot" if lost[1:] else ""}): {remedy}')
     if lost: bad += lost
     return df[~wrong].assign(**facts[~wrong].drop(columns='reason').astype(dict(width=int, height=int)))
 
@@ -224,20 +230,24 @@ def phantom(settings,           # The course's folders; the phantoms are drawn b
     return DataSet('phantom', tidy(add_facts(df.assign(split=cut_test(df, seed=seed)), root)), root, VOCABS['covidx'])
 
 # %% ../nbs/03_curation.ipynb #d7ac69b9
-LABEL_OF = {'normal': 'normal', 'no finding': 'normal', 'covid-19': 'covid', 'covid-19, ards': 'covid', 'viral': 'viral', 'sars': 'viral', 'mers': 'viral',
-            'bacterial': 'bacterial', **dict.fromkeys(('streptococcus', 'klebsiella', 'legionella', 'e.coli', 'chlamydophila'), 'bacterial')} # finding → label
+LABEL_OF = {'normal': 'normal', 'no finding': 'normal', 'covid-19': 'covid',
+            'covid-19, ards': 'covid', 'viral': 'viral', 'sars': 'viral', 'mers': 'viral',
+            'bacterial': 'bacterial',
+            **dict.fromkeys(('streptococcus', 'klebsiella', 'legionella', 'e.coli', 'chlamydophila'), 'bacterial')} # finding → label
 
 def mixture(settings, names, # The course's folders; names of collections
             bad:list=None,   # As in `readable`
            )->DataSet:       # normal, bacterial, viral, covid; extra column `finding`
     "One manifest from several collections, labelled by their own findings"
-    if not names or len(set(names))<len(names): raise CourseError(f'{"+".join(names)!r} is no mixture: name collections, each once, with + between them')
+    if not names or len(set(names))<len(names):
+        raise CourseError(f'{"+".join(names)!r} is no mixture: name collections, each once, with + between them')
     readers = [choose(n, READERS, 'collection') for n in names]
     df = pd.concat([read(settings.data) for read in readers], ignore_index=True)
     df['label'] = df.finding.str.lower().map(LABEL_OF)
     out = df.label.isna() | ~df.get('modality', pd.Series('X-ray', df.index)).fillna('X-ray').eq('X-ray')
     if out.any(): print(f'{out.sum()} of {len(df)} images are left out: CT, or a finding that is none of {", ".join(VOCABS["covidx"])} '
-                        f'({", ".join(f"{k} {n}" for k,n in df[out].finding.fillna("none stated").value_counts().items())})', file=sys.stderr)
+                        f'({", ".join(f"{k} {n}" for k,n in df[out].finding.fillna("none stated").value_counts().items())})',
+                        file=sys.stderr)
     df = df[~out].drop(columns=['modality', 'offset'], errors='ignore')
     new = df.split.isna()
     df.loc[new, 'split'] = cut_test(df[new])
@@ -258,7 +268,8 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
     for c in df:
         if c not in OWN_COLUMNS and (meant := get_close_matches(c.lower(), OWN_COLUMNS, 1, .75)): raise CourseError(
             f'{f} has a column {c!r}: rename it to {meant[0]}, or to something less like it')
-    if extra := [c for c in df if c not in OWN_COLUMNS]: print(f'{f.name}: not used: {", ".join(extra)} (known columns: {", ".join(OWN_COLUMNS)})', file=sys.stderr)
+    if extra := [c for c in df if c not in OWN_COLUMNS]:
+        print(f'{f.name}: not used: {", ".join(extra)} (known columns: {", ".join(OWN_COLUMNS)})', file=sys.stderr)
     return df.set_index('path')[[c for c in df if c in OWN_COLUMNS[1:]]]
 
 # %% ../nbs/03_curation.ipynb #6fee1ff7
@@ -277,8 +288,10 @@ def folder_rows(folder, # The user's folder
                                                              label=p.relative_to(top).parts[0].lower(), patient_id=rel, split=s))
     beside = sorted({p.relative_to(folder).as_posix() for p in image_files(folder)}-{r['path'] for r in rows})
     if rows and beside: raise CourseError(f'{len(beside)} images of {folder} lie in no class folder'
-                                          f'{" of train, valid or test" if halves[0][1] else ""}, for instance {beside[0]}: move them into one, or out of {folder.name}')
-    if not rows: raise CourseError(f'{folder} has no images in class folders: make one sub-folder a class, for instance {folder.name}/normal/1.png')
+                                          f'{" of train, valid or test" if halves[0][1] else ""}, '
+                                          f'for instance {beside[0]}: move them into one, or out of {folder.name}')
+    if not rows:
+        raise CourseError(f'{folder} has no images in class folders: make one sub-folder a class, for instance {folder.name}/normal/1.png')
     return pd.DataFrame(rows)
 
 # %% ../nbs/03_curation.ipynb #bcd75c5f
@@ -329,7 +342,9 @@ def read_manifest(path, # A .csv with at least `MANIFEST_COLUMNS`
         return tidy(check_manifest(df, manifest_vocab(df)).assign(age=df.age.map(float)))
     except CourseError as e: raise CourseError(f'{path}: {e}') from None
     except FileNotFoundError: raise CourseError(f'there is no manifest {path}: write one with covid_xray_curate --out') from None
-    except (ValueError, OSError) as e: raise CourseError(f'{path} cannot be read as a table ({" ".join(str(e).split())[:200]}): save it as comma-separated UTF-8') from None
+    except (ValueError, OSError) as e:
+        raise CourseError(f'{path} cannot be read as a table ({" ".join(str(e).split())[:200]}): '
+                          'save it as comma-separated UTF-8') from None
 
 # %% ../nbs/03_curation.ipynb #e55455a8
 def find_root(df,       # A manifest
@@ -361,7 +376,7 @@ DATASETS = {'phantom': phantom, 'covidx_v1': covidx_v1, 'kermany': kermany}
 # %% ../nbs/03_curation.ipynb #9ec3d54a
 def load_data(name,          # phantom, covidx_v1, kermany, collections joined by +, a folder of class sub-folders, or a manifest .csv
               settings=None, # The course's folders; `get_settings()` if not given
-              bad:list=None, # Takes the files that cannot be read, as in `readable`; None: they are an error, as in phantom and covidx_v1 always
+              bad:list=None, # Takes unreadable files, as in `readable`; None: they are an error, as in phantom and covidx_v1 always
               **phantom_kwargs, # per_class, size, seed, confound of `make_phantoms`; other data sets do not look at them
              )->DataSet:     # What is wrong with name, folder or table: `CourseError`
     "Load a data set by name or path"
@@ -374,7 +389,8 @@ def load_data(name,          # phantom, covidx_v1, kermany, collections joined b
         df = folder_manifest(p, bad=bad)
         return DataSet(p.absolute().name, df, p.absolute(), own_vocab(df.label))
     if p.is_file(): return load_manifest(p, settings, bad)
-    choose(str(name), [*DATASETS, 'collections joined by +', 'the path of a folder with one sub-folder a class', 'the path of a manifest .csv'], 'data set')
+    choose(str(name), [*DATASETS, 'collections joined by +', 'the path of a folder with one sub-folder a class',
+                       'the path of a manifest .csv'], 'data set')
 
 # %% ../nbs/03_curation.ipynb #4375ec87
 def plot_samples(data,       # A `DataSet`
@@ -430,7 +446,8 @@ def check_out(path,           # A file to be written later
 def check_quarantine(folder): # Where a manifest is to be written
     "A quarantine.csv that is not ours is never touched: `CourseError`"
     f = Path(folder).expanduser()/'quarantine.csv'
-    if f.is_file() and f.read_bytes()[:11]!=b'path,reason': raise CourseError(f'{f} is not a list of ours, and would be overwritten: move it, or choose another folder with --out')
+    if f.is_file() and f.read_bytes()[:11]!=b'path,reason':
+        raise CourseError(f'{f} is not a list of ours, and would be overwritten: move it, or choose another folder with --out')
 
 # %% ../nbs/03_curation.ipynb #ec9cf549
 def write_quarantine(bad:list, # Dicts of path and reason
@@ -440,5 +457,6 @@ def write_quarantine(bad:list, # Dicts of path and reason
     f = Path(folder)/'quarantine.csv'
     check_quarantine(folder)
     if bad or f.exists():
-        with atomic_path(f) as tmp: pd.DataFrame(bad, columns=['path', 'reason']).to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
+        with atomic_path(f) as tmp:
+            pd.DataFrame(bad, columns=['path', 'reason']).to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
     return f if bad else None

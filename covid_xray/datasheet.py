@@ -15,7 +15,7 @@ from .sources import COLLECTIONS
 
 # %% ../nbs/03b_datasheet.ipynb #7858f1c6
 def class_facts(data, # A `DataSet`
-               )->pd.DataFrame: # Index: class; images, images a patient, share of images whose age is stated (%), its median (years; missing if most are), median width (pixels), then the share of each source (%)
+               )->pd.DataFrame: # A row a class: images (also a patient), age stated (%), its median (years), median width (pixels), % from each source
     "What goes together with a class: whatever differs here, a network may learn instead of the disease"
     m = data.manifest
     g = m.groupby('label')
@@ -33,12 +33,16 @@ def known_confounds(data, # A `DataSet`
     share = f.filter(like='% from ').rename(columns=lambda k: k.removeprefix('% from '))
     for c in f.index:
         shared = np.minimum(share.drop(c).max(), share.loc[c]).sum() # how much of it comes from where others come from, too
-        if shared<=5: out.append(f'{c} comes from {" and ".join(share.columns[share.loc[c]>5])}, and hardly anything else does: class and collection are one')
+        if shared<=5: out.append(f'{c} comes from {" and ".join(share.columns[share.loc[c]>5])}, '
+                                 'and hardly anything else does: class and collection are one')
     known = f['% age stated']
-    if known.max()-known.min()>50: out.append(f'age is stated for {known.idxmax()} and not for {known.idxmin()}: nobody can tell how much of the difference is age')
+    if known.max()-known.min()>50:
+        out.append(f'age is stated for {known.idxmax()} and not for {known.idxmin()}: nobody can tell how much of the difference is age')
     w = f['median width']
-    if w.max()>1.5*w.min(): out.append(f'images of {w.idxmax()} are {w.max()/w.min():.1f} times as wide as those of {w.idxmin()}: the file tells the class')
-    if 'kermany' in share and len(share.columns)>1: out.append('Kermany\'s patients are children of one hospital; the other sources\' patients differ from them in age, too')
+    if w.max()>1.5*w.min():
+        out.append(f'images of {w.idxmax()} are {w.max()/w.min():.1f} times as wide as those of {w.idxmin()}: the file tells the class')
+    if 'kermany' in share and len(share.columns)>1:
+        out.append('Kermany\'s patients are children of one hospital; the other sources\' patients differ from them in age, too')
     return out
 
 # %% ../nbs/03b_datasheet.ipynb #bc435e45
@@ -49,7 +53,8 @@ def licences(data, # A `DataSet`
             )->dict: # source → licence, as its makers state it
     "May these images be used, and passed on?"
     drawn = {'phantom': 'Apache-2.0; drawn by this library, nobody\'s chest'}
-    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s, 'not known to us: ask whoever took the images') for s in sorted(data.manifest.source.fillna('unknown').unique())}
+    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s, 'not known to us: ask whoever took the images')
+            for s in sorted(data.manifest.source.fillna('unknown').unique())}
 
 # %% ../nbs/03b_datasheet.ipynb #a5561990
 def where(source, # Of a manifest
@@ -88,10 +93,13 @@ def datasheet(data, # A `DataSet`
 '''
 
 # %% ../nbs/03b_datasheet.ipynb #a50eadb2
-COLUMNS = dict(image_id=('TEXT', 'Unique name: source/file name'), path=('TEXT', 'File, relative to the data root'), source=('TEXT', 'Collection it comes from'),
+COLUMNS = dict(image_id=('TEXT', 'Unique name: source/file name'),
+               path=('TEXT', 'File, relative to the data root'), source=('TEXT', 'Collection it comes from'),
                label=('TEXT', 'Class'), patient_id=('TEXT', 'Patient, prefixed with source and, for Kermany, series'), split=('TEXT', 'train, valid or test'),
-               view=('TEXT', 'As the collection states it: PA, AP, AP Supine, L; missing if not stated'), age=('FLOAT', 'Years; missing if not stated'), sex=('TEXT', 'M or F; missing if not stated'),
-               license=('TEXT', 'Of the image, as stated; missing if none is'), width=('INTEGER', 'Pixels in the file'), height=('INTEGER', 'Pixels in the file'),
+               view=('TEXT', 'As the collection states it: PA, AP, AP Supine, L; missing if not stated'),
+               age=('FLOAT', 'Years; missing if not stated'), sex=('TEXT', 'M or F; missing if not stated'),
+               license=('TEXT', 'Of the image, as stated; missing if none is'),
+               width=('INTEGER', 'Pixels in the file'), height=('INTEGER', 'Pixels in the file'),
                sha256=('TEXT', "SHA-256 of the file's bytes"))
 
 # %% ../nbs/03b_datasheet.ipynb #82573f94
@@ -100,17 +108,24 @@ def croissant(data,     # A `DataSet`
              )->dict:   # JSON-LD; the file's address is its bare name
     "Describe a manifest in Croissant 1.0, with the responsible-AI extension"
     import mlcroissant as mlc
-    name, extra = Path(manifest).name, {c: ('TEXT', 'As the collection states it') for c in pd.read_csv(manifest, nrows=0) if c not in COLUMNS}
+    name, extra = Path(manifest).name, {c: ('TEXT', 'As the collection states it')
+                                        for c in pd.read_csv(manifest, nrows=0) if c not in COLUMNS}
     fields = [mlc.Field(id=f'images/{c}', name=c, description=text, data_types=getattr(mlc.DataType, kind),
-                        source=mlc.Source(file_object='manifest', extract=mlc.Extract(column=c))) for c,(kind,text) in (COLUMNS | extra).items()]
+                        source=mlc.Source(file_object='manifest', extract=mlc.Extract(column=c)))
+              for c,(kind,text) in (COLUMNS | extra).items()]
     cites = [c.citation for s,c in COLLECTIONS.items() if s in set(data.manifest.source)]
-    meta = mlc.Metadata(name=re.sub(r'[^\w.+-]+', '-', data.name), description=f'Manifest of {len(data.manifest)} chest radiographs in the classes {", ".join(data.vocab)}; the images themselves are not included',
-        url='https://github.com/covid-xray/covid_xray', license=list(licences(data).values()), cite_as='; '.join(cites) or 'covid_xray', version='0.1.0',
+    meta = mlc.Metadata(name=re.sub(r'[^\w.+-]+', '-', data.name), description=f'Manifest of {len(data.manifest)} '
+        f'chest radiographs in the classes {", ".join(data.vocab)}; the images themselves are not included',
+        url='https://github.com/covid-xray/covid_xray', license=list(licences(data).values()),
+        cite_as='; '.join(cites) or 'covid_xray', version='0.1.0',
         date_published=datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0),
         creators=[mlc.Organization(name='the covid_xray authors')],
-        distribution=[mlc.FileObject(id='manifest', name='manifest', content_url=name, encoding_formats=['text/csv'], sha256=file_sha256(manifest))],
+        distribution=[mlc.FileObject(id='manifest', name='manifest', content_url=name,
+                                     encoding_formats=['text/csv'], sha256=file_sha256(manifest))],
         record_sets=[mlc.RecordSet(id='images', name='images', description='One record an image', fields=fields)],
-        data_biases=known_confounds(data) or None, data_limitations=[USES], personal_sensitive_information=['Radiographs are health data; patient ids are those of the public collections, and no name is kept'])
+        data_biases=known_confounds(data) or None, data_limitations=[USES],
+        personal_sensitive_information=['Radiographs are health data; patient ids are those '
+                                        'of the public collections, and no name is kept'])
     return meta.to_json()
 
 # %% ../nbs/03b_datasheet.ipynb #18bc1141

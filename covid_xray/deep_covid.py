@@ -24,7 +24,8 @@ def two_classes(data:DataSet)->DataSet: # The same images; `normal` and `pneumon
     if not isinstance(data, DataSet): raise CourseError(f'a {type(data).__name__} is not a data set: load one with curation.load_data')
     vocab = VOCABS['kermany']
     if tuple(data.vocab)==tuple(vocab): return data
-    if 'normal' not in data.vocab: raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}: for normal against pneumonia one must be called normal')
+    if 'normal' not in data.vocab:
+        raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}: for normal against pneumonia one must be called normal')
     return DataSet(data.name, data.manifest.assign(label=np.where(data.manifest.label=='normal', *vocab)), data.root, tuple(vocab))
 
 # %% ../nbs/14_deep_covid.ipynb #db2fcc6c
@@ -82,7 +83,8 @@ RULE = dict(rule='sensitivity', target=.9667) # of `choose_threshold`: the recal
 def table2(reports,       # Name → report of two classes, the second one ill
           )->pd.DataFrame:# Text; per cent with 95 % intervals
     "Deep Covid's Table 2 with intervals, specificity and threshold"
-    if odd := [k for k,r in reports.items() if len(r['per_class'])!=2]: raise CourseError(f'{", ".join(odd)}: not two classes, evaluate on a set from `two_classes`')
+    if odd := [k for k,r in reports.items() if len(r['per_class'])!=2]:
+        raise CourseError(f'{", ".join(odd)}: not two classes, evaluate on a set from `two_classes`')
     rows = {}
     for name,r in reports.items():
         (tn, fp), (fn, tp) = r['confusion']['matrix']

@@ -103,7 +103,8 @@ def entries(path, # A zip, or a tar with any compression
             with zipfile.ZipFile(path) as z: yield (zip_entry(z, i) for i in z.infolist())
         else:
             with tarfile.open(path) as t: yield tar_entries(t)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError, ValueError) as e: # NotImplementedError is a RuntimeError
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError,
+            RuntimeError, ValueError) as e: # NotImplementedError is a RuntimeError
         raise CourseError(f'the archive is damaged or cut off ({e}): run the download again') from None
 
 # %% ../nbs/02b_download.ipynb #3ae1d57a
@@ -112,11 +113,13 @@ def leaves(path:str, # A name in an archive
     "Absolute, on a drive, or climbing"
     return path.startswith(('/', '\\')) or bool(re.match('[A-Za-z]:', path)) or '..' in re.split(r'[\\/]', path)
 
+# %% ../nbs/02b_download.ipynb #361e9424
 def check_entry(e, # From `entries`
                ):  # The same, its name tidied; unsafe: `CourseError`
     "Refuse what would touch anything outside the folder"
     link = posixpath.normpath(posixpath.join(posixpath.dirname(e['name']), e['link'].replace('\\', '/')))
-    bad = ('which lies outside of its folder' if leaves(e['name']) else f'a link to {e["link"]!r}, out of its folder' if e['kind']=='link' and leaves(link)
+    bad = ('which lies outside of its folder' if leaves(e['name'])
+           else f'a link to {e["link"]!r}, out of its folder' if e['kind']=='link' and leaves(link)
            else 'which is neither file nor folder' if e['kind']=='device' else '')
     if bad: raise CourseError(f'the archive holds {e["name"]!r}, {bad}: nothing was unpacked; do not use this archive')
     return e | dict(name=e['name'].removeprefix('./').strip('/'))
@@ -162,7 +165,8 @@ def unpack(path,               # The archive
             to = folder/rel
             to.parent.mkdir(parents=True, exist_ok=True)
             with e['open']() as src, open(to, 'wb') as dst: shutil.copyfileobj(src, dst, 1<<20)
-    if lack := [n for n in c.needs if not (folder/n).exists()]: raise CourseError(f'the archive has no files in {", ".join(lack)}: it is not complete')
+    if lack := [n for n in c.needs if not (folder/n).exists()]:
+        raise CourseError(f'the archive has no files in {", ".join(lack)}: it is not complete')
     return folder
 
 # %% ../nbs/02b_download.ipynb #0354c216
@@ -181,11 +185,13 @@ def hold_to(record, # JSON file beside the data; written if absent
     "The download must have the contents we know, and be what it was the first time; else `CourseError`"
     for f,sha in c.files:
         if (now := file_sha256(folder/f))!=sha: raise CourseError(
-            f'{f} of this download is not the one we know (SHA-256 {now[:12]}, not {sha[:12]}): the archive holds another state; get the right one from {c.home}')
+            f'{f} of this download is not the one we know (SHA-256 {now[:12]}, not {sha[:12]}): '
+            f'the archive holds another state; get the right one from {c.home}')
     if not Path(record).is_file(): return write_json(new, record)
     old = read_json(record)
     if all(new[k]!=old.get(k) for k in ('archive', 'content')): raise CourseError(
-        f'it has changed since your first download of {old.get("date")} (SHA-256 {str(old.get("archive"))[:12]}, now {new["archive"][:12]}): '
+        f'it has changed since your first download of {old.get("date")} '
+        f'(SHA-256 {str(old.get("archive"))[:12]}, now {new["archive"][:12]}): '
         f'results would not be comparable; if you want the new state all the same, delete {record} and run it again')
 
 # %% ../nbs/02b_download.ipynb #fa8e4781
@@ -210,7 +216,8 @@ def disk_errors(root, # The data root
     except OSError as e:
         if e.errno in FULL: raise CourseError(
             f'no space left in {root}: free some, or name another disk with --out or COVID_XRAY_DATA, and run it again') from None
-        raise CourseError(f'{e.filename or root}: {e.strerror or e}: check that it can be written, or name another folder with --out or COVID_XRAY_DATA') from None
+        raise CourseError(f'{e.filename or root}: {e.strerror or e}: check that it can be written, '
+                          'or name another folder with --out or COVID_XRAY_DATA') from None
 
 # %% ../nbs/02b_download.ipynb #62a63331
 def install(c,       # A `Collection`
@@ -224,7 +231,8 @@ def install(c,       # A `Collection`
     try:
         unpack(archive, aside, c, progress)
         new = dict(name=c.name, url=url, commit=c.commit, archive=file_sha256(archive), content=tree_digest(aside),
-                   bytes=archive.stat().st_size, images=len(image_files(aside)), date=time.strftime('%Y-%m-%d'), licence=c.licence, citation=c.citation)
+                   bytes=archive.stat().st_size, images=len(image_files(aside)),
+                   date=time.strftime('%Y-%m-%d'), licence=c.licence, citation=c.citation)
         hold_to(root/f'{c.name}.{"kaggle." if url.startswith("kaggle:") else ""}download.json', new, c, aside)
         to.parent.mkdir(parents=True, exist_ok=True)
         if to.is_dir(): to.rmdir()
@@ -276,7 +284,8 @@ def fetch_kaggle(c,    # A `Collection`
         api.dataset_download_files(c.kaggle, path=str(path.parent), quiet=not progress)
     except ImportError: raise CourseError("Kaggle's copy needs Kaggle's client: pip install kaggle, or leave out --kaggle") from None
     except (Exception, SystemExit) as e: raise CourseError(
-        f'Kaggle did not give {c.kaggle} ({" ".join(str(e).split())[:100] or type(e).__name__}): make a token at kaggle.com/settings and save it as '
+        f'Kaggle did not give {c.kaggle} ({" ".join(str(e).split())[:100] or type(e).__name__}): '
+        'make a token at kaggle.com/settings and save it as '
         f'its page says, then run it again; or leave out --kaggle') from None
     os.replace(path.parent/f'{c.kaggle.split("/")[1]}.zip', path)
     return f'kaggle:{c.kaggle}'

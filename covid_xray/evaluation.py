@@ -22,13 +22,17 @@ def check_predictions(df:pd.DataFrame, # image_id, label, one probability column
     "Check a table of predictions: columns, labels, unique images, probabilities that sum to 1 (within 0.001)"
     vocab = list(vocab)
     if missing := [c for c in ['image_id','label',*vocab] if c not in df]:
-        raise CourseError(f'the predictions lack the column {missing[0]!r}: they need image_id, label and a probability for each of {", ".join(vocab)}')
+        raise CourseError(f'the predictions lack the column {missing[0]!r}: '
+                          f'they need image_id, label and a probability for each of {", ".join(vocab)}')
     if not len(df): raise CourseError('the predictions are empty: check that the data set has a test split')
-    if (dup := df.image_id[df.image_id.duplicated()]).size: raise CourseError(f'image {dup.iloc[0]!r} is predicted twice: keep one row an image')
-    if (odd := df.label[~df.label.isin(vocab)]).size: raise CourseError(f'label {odd.iloc[0]!r} is not one of {", ".join(vocab)}: correct it, or evaluate with its own vocabulary')
+    if (dup := df.image_id[df.image_id.duplicated()]).size:
+        raise CourseError(f'image {dup.iloc[0]!r} is predicted twice: keep one row an image')
+    if (odd := df.label[~df.label.isin(vocab)]).size:
+        raise CourseError(f'label {odd.iloc[0]!r} is not one of {", ".join(vocab)}: correct it, or evaluate with its own vocabulary')
     p = df[vocab].apply(pd.to_numeric, errors='coerce').astype(float)
     bad = ~((p>=0).all(axis=1) & ((p.sum(axis=1)-1).abs()<1e-3))
-    if bad.any(): raise CourseError(f'the probabilities of image {df.image_id[bad].iloc[0]!r} are not numbers from 0 to 1 that sum to 1: apply a softmax, or predict it again')
+    if bad.any(): raise CourseError(f'the probabilities of image {df.image_id[bad].iloc[0]!r} are not '
+                                    'numbers from 0 to 1 that sum to 1: apply a softmax, or predict it again')
     return df.assign(**p)
 
 # %% ../nbs/13_evaluation.ipynb #cd622719
@@ -205,7 +209,8 @@ def call_classes(p,             # (n, K) probabilities
                 )->np.ndarray:  # (n,) class numbers
     "Turn probabilities into decisions"
     if threshold is None: return p.argmax(1)
-    if p.shape[1]!=2 or not 0<=threshold<=1: raise CourseError(f'a threshold of {threshold} for {p.shape[1]} classes: give a number from 0 to 1, and two classes; leave it out for more')
+    if p.shape[1]!=2 or not 0<=threshold<=1:
+        raise CourseError(f'a threshold of {threshold} for {p.shape[1]} classes: give a number from 0 to 1, and two classes; leave it out for more')
     return (p[:,1]>=threshold).astype(int)
 
 # %% ../nbs/13_evaluation.ipynb #c8afd8aa
@@ -229,8 +234,10 @@ def evaluate(preds:pd.DataFrame, # image_id, label, one probability column a cla
     ok = np.trace(boot, axis1=1, axis2=2)/boot.sum((1,2))
     areas = lambda c: {a.__name__: area_estimate(a, true==c, p[:,c], patient, draws, level) for a in (auroc, average_precision)}
     per_class = {v: class_report(c, true, called, patient, cm, boot, level) | areas(c) for c,v in enumerate(vocab)}
-    return dict(accuracy=rate_estimate(np.trace(cm), len(p), len(cms), ok, level), per_class=per_class, confusion=dict(labels=vocab, matrix=cm.tolist()),
-                n=len(p), n_patients=len(cms), intervals=dict(level=level, n_boot=n_boot, seed=seed), **({} if threshold is None else dict(threshold=threshold)))
+    return dict(accuracy=rate_estimate(np.trace(cm), len(p), len(cms), ok, level),
+                per_class=per_class, confusion=dict(labels=vocab, matrix=cm.tolist()),
+                n=len(p), n_patients=len(cms), intervals=dict(level=level, n_boot=n_boot, seed=seed),
+                **({} if threshold is None else dict(threshold=threshold)))
 
 # %% ../nbs/13_evaluation.ipynb #0cc10c91
 METRICS = dict(sensitivity='sensitivity %', specificity='specificity %', ppv='PPV %', f1='F1 %', auroc='AUROC', average_precision='AP')
@@ -262,7 +269,8 @@ def look_at_test(run_dir, # Folder of a run
     with locked(f.parent):
         looks = [*(read_json(f) if f.is_file() else []), dict(when=datetime.now(timezone.utc).isoformat(timespec='seconds'), why=why)]
         write_json(looks, f)
-    if (n := len(looks))>1: warnings.warn(f'this run has looked at its test set {n} times: choose nothing by what you see there', stacklevel=2)
+    if (n := len(looks))>1:
+        warnings.warn(f'this run has looked at its test set {n} times: choose nothing by what you see there', stacklevel=2)
     return n
 
 # %% ../nbs/13_evaluation.ipynb #864afe59

@@ -24,7 +24,8 @@ def feature_maps(model, x,  # A network; a normalised batch (B,3,S,S)
                  layers,    # From `first_layers`
                 )->dict:    # Name → (B, channels, H, W), in the order given
     "What these layers put out for a batch; the model stays as it was"
-    if not isinstance(x, torch.Tensor) or x.ndim!=4 or x.shape[1]!=3: raise CourseError(f'a batch of shape {tuple(np.shape(x))}: give a tensor (B,3,S,S), from loaders.batches')
+    if not isinstance(x, torch.Tensor) or x.ndim!=4 or x.shape[1]!=3:
+        raise CourseError(f'a batch of shape {tuple(np.shape(x))}: give a tensor (B,3,S,S), from loaders.batches')
     if not layers: raise CourseError('no layers to look at: this network has none of that kind, ask first_layers for another')
     was = {m: m.training for m in model.modules()}
     with torch.inference_mode(), Hooks(list(layers.values()), lambda m,i,o: o.detach().cpu().float().clone()) as hooks:

@@ -12,7 +12,8 @@ from .core import VOCABS, CourseError, choose
 from .evaluation import METRICS, as_text, auroc, average_precision, check_predictions, estimate, evaluate, fractions, interval
 
 # %% ../nbs/13b_figures.ipynb #4e9af395
-PUBLISHED = ((226,3,5,0), (1,239,6,0), (1,8,140,0), (0,0,0,8)) # COVID-ResNet's 637 test images: normal, bacterial, viral, covid; true in rows
+PUBLISHED = ((226,3,5,0), (1,239,6,0), (1,8,140,0),
+             (0,0,0,8)) # COVID-ResNet's 637 test images: normal, bacterial, viral, covid; true in rows
 
 def published_report()->dict: # accuracy, per_class, confusion, n: the shape that `evaluate` gives
     "COVID-ResNet's published figures as a report; intervals are Clopper-Pearson, images as if independent"
@@ -23,7 +24,8 @@ def published_report()->dict: # accuracy, per_class, confusion, n: the shape tha
         for m,(k,n) in fractions(cm).items(): r[m] = exact(k[i], n[i])
         right,either = cm[i,i], cm[i].sum()+cm[:,i].sum()-cm[i,i]
         r['f1'].update(zip(('low','high'), (2*j/(1+j) for j in interval(right, either)))) # F1 is 2J/(1+J), and J a fraction
-    return dict(accuracy=exact(np.trace(cm), cm.sum()), per_class=per_class, confusion=dict(labels=list(per_class), matrix=cm.tolist()), n=int(cm.sum()))
+    return dict(accuracy=exact(np.trace(cm), cm.sum()), per_class=per_class,
+                confusion=dict(labels=list(per_class), matrix=cm.tolist()), n=int(cm.sum()))
 
 # %% ../nbs/13b_figures.ipynb #1b5028d5
 def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
@@ -36,7 +38,8 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
     looks = dict(ours=(share, cm, 'd'), counts=(cm, cm, 'd'), normalised=(share, share, '.2f'))
     colour,text,fmt = choose(paper or 'ours', looks, 'look')
     ax = ax or plt.subplots(figsize=(4.2,3.4))[1]
-    sns.heatmap(colour, annot=text, fmt=fmt, cmap='Blues', vmin=0, vmax=max(1, colour.max()), square=True, xticklabels=labels, yticklabels=labels,
+    sns.heatmap(colour, annot=text, fmt=fmt, cmap='Blues', vmin=0, vmax=max(1, colour.max()),
+                square=True, xticklabels=labels, yticklabels=labels,
                 cbar=not paper, cbar_kws=None if paper else {'label':'share of the true class'}, ax=ax)
     names = dict(xlabel='Predicted', ylabel='Actual', title='Confusion matrix') if paper else dict(
                  xlabel='predicted class', ylabel='true class', title=f'{report["n"]} test images')
@@ -125,7 +128,8 @@ def compare_models(report:dict,     # From `evaluate`, or read from a report.jso
             'COVID-ResNet, claimed': ('ResNet-50', 25.6, 41, 'COVIDx v1, 637 images', published_report()['accuracy']),
             'this run': (report.get('arch') or '-', round(parameters/1e6, 1) if parameters else '-', epochs or '-',
                          f'{report.get("data") or "-"}, {report["n"]} images', report['accuracy'])}
-    return pd.DataFrame({k: dict(zip(('architecture','parameters, millions','epochs','tested on','accuracy %'), (*r, per_cent(e)))) for k,(*r,e) in rows.items()}).T
+    return pd.DataFrame({k: dict(zip(('architecture','parameters, millions','epochs','tested on','accuracy %'), (*r, per_cent(e))))
+                         for k,(*r,e) in rows.items()}).T
 
 # %% ../nbs/13b_figures.ipynb #8fe79d9f
 def paper_tables(report:dict,     # Four classes; from `evaluate`, or read from a report.json
@@ -134,7 +138,8 @@ def paper_tables(report:dict,     # Four classes; from `evaluate`, or read from 
     "COVID-ResNet's Tables 1 to 3 as we read them: claimed and obtained, each cell with its 95 % interval"
     rows = {'COVID-ResNet, claimed': published_report()['per_class'], 'this run': report['per_class']}
     if list(report['per_class'])!=list(VOCABS['covidx']):
-        raise CourseError(f'the report has the classes {", ".join(report["per_class"])}: the tables of COVID-ResNet need {", ".join(VOCABS["covidx"])}')
+        raise CourseError(f'the report has the classes {", ".join(report["per_class"])}: '
+                          f'the tables of COVID-ResNet need {", ".join(VOCABS["covidx"])}')
     table = lambda m: pd.DataFrame({who: {c: per_cent(e[m]) for c,e in r.items()} for who,r in rows.items()})
     classes = pd.concat({name: table(m) for m,name in dict(ppv='precision %', sensitivity='recall %', f1='F1 %').items()}, axis=1)
     return dict(sensitivity=table('sensitivity').T, ppv=table('ppv').T, classes=classes, models=compare_models(report, parameters))
@@ -149,8 +154,10 @@ def both_ways(preds:pd.DataFrame,  # image_id, label, one probability column a c
     for m in metrics: choose(m, METRICS, 'metric')
     reports = [evaluate(preds, vocab, p, n_boot, seed) for p in (patients, list(range(len(preds))))]
     name = lambda m: METRICS[m].removesuffix(' %')
-    pick = lambda r: {'accuracy': (r['accuracy'], 100)} | {f'{c}: {name(m)}': (e[m], 100 if '%' in METRICS[m] else 1) for c,e in r['per_class'].items() for m in metrics}
+    pick = lambda r: {'accuracy': (r['accuracy'], 100)} | {f'{c}: {name(m)}': (e[m], 100 if '%' in METRICS[m] else 1)
+                                                           for c,e in r['per_class'].items() for m in metrics}
     rows = {}
     for (k,(a,scale)),(b,_) in zip(pick(reports[0]).items(), pick(reports[1]).values()):
-        rows[k] = {'by patient': as_text(a, scale), 'method': a['method'] or '', 'as if independent': as_text(b, scale), 'times as wide': (a['high']-a['low'])/(b['high']-b['low'])}
+        rows[k] = {'by patient': as_text(a, scale), 'method': a['method'] or '',
+                   'as if independent': as_text(b, scale), 'times as wide': (a['high']-a['low'])/(b['high']-b['low'])}
     return pd.DataFrame(rows).T.astype({'times as wide': float}).round(2)

@@ -133,13 +133,15 @@ def open_dicom(path, max_pixels=64e6): # A DICOM file; the most pixels it may ha
     b = Path(path).read_bytes()
     if DEFLATED in b[:4096]: raise ImageError(path, 'is a deflated DICOM file, whose size cannot be known before it is unpacked', save)
     ds = pydicom.dcmread(io.BytesIO(b), force=True, specific_tags=list(PIXEL_TAGS))
-    if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds): raise ImageError(path, 'is a DICOM file without a picture, or damaged')
+    if not (ds.get('Rows') and ds.get('Columns') and 'PixelData' in ds):
+        raise ImageError(path, 'is a DICOM file without a picture, or damaged')
     too_large(path, ds.Columns, ds.Rows, max_pixels)
     if (n := int(ds.get('NumberOfFrames') or 1))>1: raise ImageError(path, f'is a film of {n} frames', 'save the frame you mean as a file')
     if ds.BitsAllocated not in (8, 16) or not ds.PhotometricInterpretation.startswith(('MONOCHROME', 'RGB', 'YBR')):
         raise ImageError(path, 'has pixels that are neither grey nor RGB of 8 or 16 bits', save)
     if not ds.file_meta.get('TransferSyntaxUID'): # old files without a file header
-        ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if ds.original_encoding[0] else pydicom.uid.ExplicitVRLittleEndian
+        ds.file_meta.TransferSyntaxUID = (pydicom.uid.ImplicitVRLittleEndian if ds.original_encoding[0]
+                                          else pydicom.uid.ExplicitVRLittleEndian)
     return ds
 
 # %% ../nbs/05_images.ipynb #266a0248
@@ -234,7 +236,8 @@ def is_dicom(path, # An image file
             )->bool:
     "By its content; by its suffix only if it begins like no other kind"
     with open(path, 'rb') as f: head = f.read(132)
-    return head[128:]==b'DICM' or (Path(path).suffix.lower() in DICOM_SUFFIXES and bool(head) and not head.startswith((b'\xff\xd8', b'\x89PNG', b'II*\0', b'MM\0*')))
+    return head[128:]==b'DICM' or (Path(path).suffix.lower() in DICOM_SUFFIXES and bool(head)
+                                   and not head.startswith((b'\xff\xd8', b'\x89PNG', b'II*\0', b'MM\0*')))
 
 # %% ../nbs/05_images.ipynb #6582656d
 def read_image(path,            # An image file: JPEG, PNG, TIFF, DICOM or another of `FORMATS`
@@ -346,7 +349,8 @@ class FileImages:
     "Looks like the memory map, but decodes a file each time: slow, and not a byte of disk"
     def __init__(self, df, root, size:int, # Manifest rows (`path`, `sha256`); folder of their paths; side in pixels
                  method='squish'):         # As in `square`
-        self.files,self.size,self.method = [(Path(root)/p, s) for p,s in zip(df.path, df.sha256)],check_size(size),choose(method, METHODS, 'way to make an image square')
+        self.files,self.size,self.method = ([(Path(root)/p, s) for p,s in zip(df.path, df.sha256)],
+                                            check_size(size),choose(method, METHODS, 'way to make an image square'))
         self.shape,self.dtype = (len(self.files), size, size),np.dtype(np.uint8)
     def __len__(self): return len(self.files)
     def __getitem__(self, i): # A row number, or several
@@ -369,7 +373,8 @@ def build_caches(df, root, sizes, # Manifest rows (`path`, `sha256`); folder of 
         for p in folder.glob('.*.tmp.npy'): p.unlink() # left by a killed process: the lock is ours
         todo = [s for s,p in paths.items() if not p.exists()]
         need,free = sum(len(df)*s*s for s in todo),shutil.disk_usage(folder).free
-        if need>free: raise CourseError(f'the cache needs {need/1e6:.0f} MB, {folder} has {free/1e6:.0f}: free some, or set COVID_XRAY_RUNS to another disk')
+        if need>free: raise CourseError(f'the cache needs {need/1e6:.0f} MB, {folder} has {free/1e6:.0f}: '
+                                        'free some, or set COVID_XRAY_RUNS to another disk')
         files = {s:stack.enter_context(open(stack.enter_context(atomic_path(paths[s])), 'wb')) for s in todo}
         for s,f in files.items(): np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(len(df), s, s)))
         if files: fill(df, root, files, method, workers, progress)

@@ -67,9 +67,11 @@ def rows_of(data,   # A `DataSet`
 def check_train(data): # A `DataSet`
     "Every class must have a training image, else `CourseError`"
     have = set(data.manifest.label[data.manifest.split=='train'])
-    if len(data.vocab)<2: raise CourseError(f'data set {data.name!r} has one class only, {data.vocab[0]}: a classifier needs two, add a folder of the other')
+    if len(data.vocab)<2:
+        raise CourseError(f'data set {data.name!r} has one class only, {data.vocab[0]}: a classifier needs two, add a folder of the other')
     missing = [c for c in data.vocab if c not in have]
-    if missing: raise CourseError(f'data set {data.name!r} has no training image of class {", ".join(missing)}: add some, or leave the class out of the vocabulary')
+    if missing: raise CourseError(f'data set {data.name!r} has no training image of class {", ".join(missing)}: '
+                                  'add some, or leave the class out of the vocabulary')
 
 # %% ../nbs/07_loaders.ipynb #0e3ee9ec
 def cache_images(data, sizes,   # A `DataSet`; sides in pixels
@@ -153,9 +155,11 @@ def test_loader(dls, data,      # Loaders whose size and vocabulary to use; the 
                )->TfmdDL:       # Images and labels in manifest order, not augmented
     "A loader that feeds a split exactly as validation images are fed"
     if tuple(data.vocab)!=tuple(dls.vocab):
-        raise CourseError(f'data set {data.name!r} has the classes {", ".join(data.vocab)}, the model {", ".join(dls.vocab)}: choose a data set with the same classes')
+        raise CourseError(f'data set {data.name!r} has the classes {", ".join(data.vocab)}, '
+                          f'the model {", ".join(dls.vocab)}: choose a data set with the same classes')
     rows = rows_of(data, [split] if isinstance(split, str) else split)
-    if not len(rows): raise CourseError(f'data set {data.name!r} has no images in split {split!r}: choose one of {", ".join(data.manifest.split.unique())}')
+    if not len(rows): raise CourseError(f'data set {data.name!r} has no images in split {split!r}: '
+                                        f'choose one of {", ".join(data.manifest.split.unique())}')
     pairs = make_datasets(data, open_images(data, dls.size, dls.settings), rows, rows) # subset 1 is never augmented
     return dls.train.new(pairs.subset(1), bs=batch_size, shuffle=False, drop_last=False)
 

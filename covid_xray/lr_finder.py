@@ -91,7 +91,8 @@ def make_learner(dls,              # From `make_loaders`
 # %% ../nbs/09_lr_finder.ipynb #2de2d2db
 def rng_state()->tuple: # Python, NumPy and torch (CPU and GPU)
     "Every random state that training draws from"
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return (random.getstate(), np.random.get_state(), torch.get_rng_state(),
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
 
 # %% ../nbs/09_lr_finder.ipynb #1c9743ad
 def set_rng_state(state, # From `rng_state`
@@ -115,7 +116,8 @@ class RangeTest:
         ax.plot(self.lrs, self.losses, color='k', lw=1)
         for i,(name,lr) in enumerate(self.suggestions.items()):
             y = np.interp(lr, self.lrs, self.losses, left=np.nan) # a tenth of the best rate may lie left of the first one shown
-            ax.plot(lr, y, 'os^'[i%3], color=f'C{i}', ms=8, label=f'{name}{"/10" if name=="minimum" else ""} {lr:.1e}{" (left of the plot)" if np.isnan(y) else ""}')
+            ax.plot(lr, y, 'os^'[i%3], color=f'C{i}', ms=8,
+                    label=f'{name}{"/10" if name=="minimum" else ""} {lr:.1e}{" (left of the plot)" if np.isnan(y) else ""}')
         ax.set(xscale='log', xlabel='learning rate', ylabel='training loss (smoothed)', title='Learning-rate range test'); ax.legend()
         return ax
 
@@ -130,7 +132,8 @@ def range_curve(learn, start_lr, end_lr, num_it, # As in `lr_range_test`
         if len(losses)>=third: break
     fine = losses.isfinite() & (losses<=4*losses[:third].max())
     n = len(losses) if fine.all() else int((~fine).nonzero()[0])
-    if n<2: raise CourseError(f'among the first rates, from {start_lr:g} on, a loss is not a number: lower start_lr, or look at a batch (dls.show_batch)')
+    if n<2: raise CourseError(f'among the first rates, from {start_lr:g} on, a loss is not a number: '
+                              'lower start_lr, or look at a batch (dls.show_batch)')
     return lrs[:n], losses[:n]
 
 # %% ../nbs/09_lr_finder.ipynb #bfa6efb6
@@ -140,8 +143,11 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
                   num_it=80,     # Batches
                  )->RangeTest:
     "Smith's range test (Cyclical Learning Rates, section 3.3): weights, optimizer and random state are left as they were"
-    if num_it<10 or not 0<start_lr<end_lr: raise CourseError(f'a range test of {num_it} batches from {start_lr} to {end_lr}: give at least 10 batches, and a first rate above 0 and below the last')
-    state, path, rng, hypers = rng_state(), learn.path, getattr(learn.dls.train, 'rng', None), deepcopy(learn.opt.hypers) if learn.opt else None
+    if num_it<10 or not 0<start_lr<end_lr:
+        raise CourseError(f'a range test of {num_it} batches from {start_lr} to {end_lr}: '
+                          'give at least 10 batches, and a first rate above 0 and below the last')
+    state, path, rng, hypers = (rng_state(), learn.path, getattr(learn.dls.train, 'rng', None),
+                                deepcopy(learn.opt.hypers) if learn.opt else None)
     rng_was = rng.getstate() if rng else None
     with tempfile.TemporaryDirectory() as d:
         learn.path = Path(d)

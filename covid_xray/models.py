@@ -21,6 +21,7 @@ class PaddedConv(nn.Conv2d):
         (h, w), small = self.padding, dict(stride=self.stride, dilation=self.dilation, groups=self.groups)
         return nn.functional.conv2d(nn.functional.pad(x, (w, w, h, h)), self.weight, self.bias, **small)
 
+# %% ../nbs/08b_models.ipynb #822ec4f2
 def pad_small(model:nn.Module)->nn.Module: # The same model; names and values of its weights stay
     "Let every depthwise convolution of a model be a `PaddedConv`"
     for l in model.modules():

@@ -23,7 +23,8 @@ def between(printed,       # A printed figure, best as text: '96.20' has two dec
             slack=.5,      # In units of the last decimal: 0.5 for rounded figures, 1 allows for figures cut off or rounded up too
            )->tuple:       # (low, high) as exact fractions
     "Where the figure lay before it was rounded, both ends included"
-    if not re.fullmatch(r'\d+(\.\d+)?', text := str(printed).strip()): raise CourseError(f'{printed!r} is not a printed figure: give per cent in digits and a point, such as 96.23')
+    if not re.fullmatch(r'\d+(\.\d+)?', text := str(printed).strip()):
+        raise CourseError(f'{printed!r} is not a printed figure: give per cent in digits and a point, such as 96.23')
     decimals = len(text.partition('.')[2]) if decimals is None else decimals
     p,u = Fraction(text),Fraction(slack)/10**decimals
     return p-u, p+u
@@ -82,7 +83,8 @@ PAPERS = {'COVID-ResNet': Paper('Farooq & Hafeez 2020, arXiv:2003.14395', 'covid
           'Deep Covid, ResNet-50': Paper('Sagar 2021', 'kermany', 624, ('resnet50', 'resnet50_he'), 'kermany'),
           'Deep Covid, Inception v3': Paper('Sagar 2021', 'kermany', 624, ('inception_v3',), 'kermany'),
           'Deep Covid, Inception-ResNet v2': Paper('Sagar 2021', 'kermany', 624, ('inception_resnet_v2',), 'kermany'),
-          'ConvNeXt-V2-T, two classes': Paper('github.com/kiselyovd/chest-xray-classifier, its matrix folded by us', 'kermany', 624, vocab='kermany'),
+          'ConvNeXt-V2-T, two classes': Paper('github.com/kiselyovd/chest-xray-classifier, its matrix folded by us',
+                                              'kermany', 624, vocab='kermany'),
           'MedViTV2': Paper('github.com/Omid-Nejati/MedViTV2', 'kermany', 624, vocab='kermany'),
           'ConvNeXt-V2-T': Paper('github.com/kiselyovd/chest-xray-classifier', 'kermany, three classes', 624)}
 
@@ -97,11 +99,13 @@ def class_claims(paper:str,      # A key of `PAPERS`
     return [Claim(paper, where, what, *c) for c in zip(VOCABS['covidx'], printed.split(), n, patients, strict=True)]
 
 # %% ../nbs/16_papers.ipynb #3616a21f
-ROWS, PATIENTS = (234,246,149,8), (202,78,126,4) # test images and patients of normal, bacterial, viral, covid: COVID-Net's README of March 2020
+ROWS, PATIENTS = ((234,246,149,8),
+                  (202,78,126,4)) # test images and patients of normal, bacterial, viral, covid: COVID-Net's README of March 2020
 CALLED = dict(resnet=(228,250,151,8), net=(182,263,182,10)) # images called each class; `confusion_fits` shows that nothing else fits
 DEEP_COVID = {'ResNet-50': ('91.03 89.76 96.67 93.09', (624,420,390,None), 'follows from the printed counts with TP and TN exchanged'),
               'Inception v3': ('90.67 90.08 96.37 92.64', (624,None,390,None), 'does not follow from the printed counts, which total 625'),
-              'Inception-ResNet v2': ('90.28 89.81 97.12 93.04', (624,None,390,None), 'does not follow from the printed counts, which total 625')}
+              'Inception-ResNet v2': ('90.28 89.81 97.12 93.04', (624,None,390,None),
+                                      'does not follow from the printed counts, which total 625')}
 RATES = 'accuracy', 'ppv', 'sensitivity', 'f1' # the order of Deep Covid's table; all but the first of pneumonia
 _r, _n, _t = 'COVID-ResNet', 'COVID-Net v1', 'per-class table'
 CLAIMS = (Claim(_r, 'abstract', 'accuracy', 'all', '96.23', 637, 410),
@@ -113,7 +117,8 @@ CLAIMS = (Claim(_r, 'abstract', 'accuracy', 'all', '96.23', 637, 410),
           *class_claims(_n, 'README, Results', 'ppv', '95.1 87.1 67.0 80.0', CALLED['net']),
           *[Claim(f'Deep Covid, {b}', 'results table', what, 'all' if what=='accuracy' else 'pneumonia', p, n, note=note)
             for b,(printed,ns,note) in DEEP_COVID.items() for what,p,n in zip(RATES, printed.split(), ns)],
-          Claim('Deep Covid, ResNet-50', 'results table', 'sensitivity', 'normal', '81.6', 234, note='ours, 191/234: the printed counts with TP and TN exchanged'),
+          Claim('Deep Covid, ResNet-50', 'results table', 'sensitivity', 'normal', '81.6',
+                234, note='ours, 191/234: the printed counts with TP and TN exchanged'),
           Claim('ConvNeXt-V2-T, two classes', 'README', 'accuracy', 'all', '95.99', 624, note='ours, 599/624: bacterial and viral as one'),
           Claim('MedViTV2', 'README', 'accuracy', 'all', '97.3', 624, note='the best of its models; PneumoniaMNIST, which is these images'),
           Claim('ConvNeXt-V2-T', 'README', 'accuracy', 'all', '91.35', 624, note='normal, bacterial, viral; printed with "± 1.5"'))
@@ -174,7 +179,8 @@ def plot_matrices(matrices,   # (K, K) counts each
     m,rows = np.array(matrices),np.sum(matrices[0], 1, keepdims=True)
     fig,axs = plt.subplots(1, len(m), figsize=(2.8*len(m), 3.1), sharey=True, layout='constrained', squeeze=False)
     for i,ax in enumerate(axs[0]):
-        sns.heatmap(m[i]/np.maximum(rows, 1), annot=m[i], fmt='d', cmap='Blues', vmin=0, vmax=1, square=True, cbar=False, xticklabels=labels, yticklabels=labels, ax=ax)
+        sns.heatmap(m[i]/np.maximum(rows, 1), annot=m[i], fmt='d', cmap='Blues', vmin=0, vmax=1,
+                    square=True, cbar=False, xticklabels=labels, yticklabels=labels, ax=ax)
         for r,c in np.argwhere((m!=m[0]).any(0)): ax.add_patch(plt.Rectangle((c+.05, r+.05), .9, .9, fill=False, lw=2, ec='C1'))
         ax.set(xlabel='predicted class', ylabel='true class' if i==0 else '', title=f'matrix {i+1} of {len(m)}')
         ax.tick_params(axis='x', rotation=90); ax.tick_params(axis='y', rotation=0)

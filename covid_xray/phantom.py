@@ -434,7 +434,8 @@ def phantom_table(per_class:int=75, # Patients of each class
     "Who is in a phantom data set; a larger one begins with the same patients"
     if per_class<1 or not 0<=confound<=1: raise CourseError('per_class must be at least 1 and confound between 0 and 1')
     rows = [draw_patient(p, LABELS[p%len(LABELS)], seed, confound) for p in range(per_class*len(LABELS))]
-    rows = [dict(patient_id=r['patient_id'], image=i, **{k: r[k] for k in ('label', 'age', 'sex', 'site')}) for r in rows for i in range(r['images'])]
+    rows = [dict(patient_id=r['patient_id'], image=i, **{k: r[k] for k in ('label', 'age', 'sex', 'site')})
+            for r in rows for i in range(r['images'])]
     return pd.DataFrame(rows)
 
 # %% ../nbs/01_phantom.ipynb #b8763b1a

@@ -35,7 +35,8 @@ def batch_share(batch_size:int, # Images a step
                )->int:          # Images a step and process
     "Each process's part of a batch"
     n = world()[1] if n is None else n
-    if min(n, batch_size)<1 or batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by {n} processes: give at least one process, and a batch size that their number divides')
+    if min(n, batch_size)<1 or batch_size%n: raise CourseError(f'a batch of {batch_size} images cannot be shared by '
+        f'{n} processes: give at least one process, and a batch size that their number divides')
     return batch_size//n
 
 # %% ../nbs/08c_processes.ipynb #e06b99f1

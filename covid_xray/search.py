@@ -6,7 +6,7 @@
 __all__ = ['GRID', 'FIELDS', 'cells', 'with_params', 'get_optuna', 'open_storage', 'open_study', 'queue_cell', 'fill_queue',
            'has_elder', 'reporter', 'judge_cell', 'make_objective', 'open_cells', 'work_off', 'check_search',
            'check_grid', 'grid_search', 'search_table', 'everybody_ill', 'suggest_all', 'tpe_search', 'write_search',
-           'covid_xray_search']
+           'print_search', 'covid_xray_search']
 
 # %% ../nbs/15_grid_search.ipynb #818d2709
 import time, warnings
@@ -34,7 +34,8 @@ def with_params(stage,  # A `Stage`
     p = dict(params)
     for k in p: choose(k, FIELDS, 'field to search over')
     if 'lr' in p:
-        if not isinstance(lr := p.pop('lr'), (int, float)) or not 0<lr<1: raise CourseError(f'a rate of {lr!r}: give a number above 0 and below 1')
+        if not isinstance(lr := p.pop('lr'), (int, float)) or not 0<lr<1:
+            raise CourseError(f'a rate of {lr!r}: give a number above 0 and below 1')
         p |= dict(head_lr=lr, body_lrs=(lr*stage.body_lrs[0]/stage.body_lrs[1], lr))
     return replace(stage, **p)
 
@@ -53,10 +54,14 @@ def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///searc
                  grace=30): # Seconds without a heartbeat after which a worker counts as dead
     "The database of a study; a dead worker's trial is given out again after half a minute"
     storages = get_optuna().storages
-    try: return storages.RDBStorage(url, engine_kwargs=dict(connect_args=dict(timeout=60)) if url.startswith('sqlite') else None,
-                                    heartbeat_interval=max(1, grace//6), grace_period=grace, heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
-    except ImportError as e: raise CourseError(f'for the storage {url.split(":")[0]}:// a driver is missing ({e}): install it, for instance with pip install psycopg2-binary') from None
-    except Exception as e: raise CourseError(f'the storage {url.split("@")[-1]} cannot be opened ({type(e).__name__}): give an address such as sqlite:///search.db') from None
+    patient = dict(connect_args=dict(timeout=60)) if url.startswith('sqlite') else None
+    try: return storages.RDBStorage(url, engine_kwargs=patient, heartbeat_interval=max(1, grace//6), grace_period=grace,
+                                    heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
+    except ImportError as e: raise CourseError(f'for the storage {url.split(":")[0]}:// a driver is missing ({e}): '
+                                               'install it, for instance with pip install psycopg2-binary') from None
+    except Exception as e:
+        raise CourseError(f'the storage {url.split("@")[-1]} cannot be opened ({type(e).__name__}): '
+                          'give an address such as sqlite:///search.db') from None
 
 # %% ../nbs/15_grid_search.ipynb #d5668b36
 def open_study(url,    # As in `open_storage`
@@ -77,7 +82,8 @@ def open_study(url,    # As in `open_storage`
             time.sleep(.1)
         else: study.set_user_attr('facts', was := facts) # it died before
         diff = [f'{k} {was.get(k)!r}, not {v!r}' for k,v in facts.items() if was.get(k)!=v]
-        if diff: raise CourseError(f'the study {name} was begun with {"; ".join(diff)}: choose another --name or --storage, or the same options')
+        if diff:
+            raise CourseError(f'the study {name} was begun with {"; ".join(diff)}: choose another --name or --storage, or the same options')
     return study
 
 # %% ../nbs/15_grid_search.ipynb #577cac86
@@ -85,7 +91,8 @@ def queue_cell(study, grid, i): # A study; field → values; number of the cell
     "Put one cell at the end of the queue"
     from optuna.trial import TrialState, create_trial
     space = {k: list(v) for k,v in grid.items()}
-    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=dict(cell=i), system_attrs=dict(fixed_params=cells(grid)[i], grid_id=i, search_space=space)))
+    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=dict(cell=i),
+                                 system_attrs=dict(fixed_params=cells(grid)[i], grid_id=i, search_space=space)))
 
 # %% ../nbs/15_grid_search.ipynb #28bcb20e
 def fill_queue(study, grid): # A study; field → values
@@ -99,7 +106,8 @@ def fill_queue(study, grid): # A study; field → values
 def has_elder(study, trial)->bool: # A study, and a trial of it that has a cell
     "Is an earlier trial of the same cell waiting, running or done?"
     from optuna.trial import TrialState
-    return any(t.number<trial.number and t.user_attrs.get('cell')==trial.user_attrs['cell'] and t.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
+    return any(t.number<trial.number and t.user_attrs.get('cell')==trial.user_attrs['cell']
+               and t.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
                for t in study.get_trials(deepcopy=False))
 
 # %% ../nbs/15_grid_search.ipynb #e14ec81f
@@ -138,7 +146,8 @@ def make_objective(data, stages, # A `DataSet` of two classes; the recipe's `Sta
         run = fit_stages(folder, data, todo, arch, seed, settings, device, cbs=[reporter(trial, stages)])[-1]
         report = judge_cell(run, data, folder, params, settings, device)
         f1 = report['per_class'][data.vocab[-1]]['f1']
-        for k,v in dict(low=f1['low'], high=f1['high'], seconds=report['seconds'], accuracy=report['accuracy']['value']).items(): trial.set_user_attr(k, v)
+        for k,v in dict(low=f1['low'], high=f1['high'], seconds=report['seconds'], accuracy=report['accuracy']['value']).items():
+            trial.set_user_attr(k, v)
         return f1['value']
     return objective
 
@@ -183,7 +192,8 @@ def check_grid(grid, stages): # Field → values; the recipe's `Stage`s
     "A grid must be lists of different values that make sense in every stage"
     if not isinstance(grid, dict) or not grid: raise CourseError("a grid is a dictionary of lists, such as dict(lr=(1e-3, 1e-4)): give one")
     for k,v in grid.items():
-        if not isinstance(v, (list, tuple)) or not v or len(set(v))<len(v): raise CourseError(f'the values of {k} are {v!r}: give a list of at least one, all different')
+        if not isinstance(v, (list, tuple)) or not v or len(set(v))<len(v):
+            raise CourseError(f'the values of {k} are {v!r}: give a list of at least one, all different')
     for s in stages:
         for p in cells(grid): with_params(s, p)
 
@@ -199,7 +209,8 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
     check_search(data, stages, arch, seed, device); check_grid(grid, stages)
     out = make_dir(out)
-    facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
+    facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256,
+                 arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
     sampler = get_optuna().samplers.GridSampler({k: list(v) for k,v in grid.items()}, seed=seed)
     study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, sampler, grace=grace)
     fill_queue(study, grid)
@@ -211,7 +222,8 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
 def search_table(study)->pd.DataFrame: # One row a finished trial, best first: the parameters, F1 with 95 % interval by patient, accuracy, seconds
     "What a search found"
     from optuna.trial import TrialState
-    rows = [dict(t.params, F1=t.value, low=t.user_attrs.get('low'), high=t.user_attrs.get('high'), accuracy=t.user_attrs.get('accuracy'), seconds=t.user_attrs.get('seconds'), trial=t.number)
+    rows = [dict(t.params, F1=t.value, low=t.user_attrs.get('low'), high=t.user_attrs.get('high'),
+                 accuracy=t.user_attrs.get('accuracy'), seconds=t.user_attrs.get('seconds'), trial=t.number)
             for t in study.get_trials(deepcopy=False) if t.state==TrialState.COMPLETE]
     if not rows: raise CourseError('this study has no finished trial yet: wait, or start a worker')
     return pd.DataFrame(rows).sort_values(['F1', 'trial'], ascending=[False, True]).reset_index(drop=True)
@@ -227,30 +239,45 @@ def everybody_ill(data, # A `DataSet` of two classes
 def suggest_all(trial): # Optuna's trial
     "Where a thinking search looks: the paper's four fields, the rate on a logarithmic scale"
     return dict(lr=trial.suggest_float('lr', 1e-5, 1e-2, log=True), batch_size=trial.suggest_categorical('batch_size', [8, 16, 32]),
-                opt=trial.suggest_categorical('opt', ['adam', 'sgd', 'rmsprop']), pretrained=trial.suggest_categorical('pretrained', [True, False]))
+                opt=trial.suggest_categorical('opt', ['adam', 'sgd', 'rmsprop']),
+                pretrained=trial.suggest_categorical('pretrained', [True, False]))
 
 # %% ../nbs/15_grid_search.ipynb #df811bfd
-def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0, storage=None, name='tpe', suggest=suggest_all, settings=None, device=None):
+def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0,
+               storage=None, name='tpe', suggest=suggest_all, settings=None, device=None):
     "Trials chosen by TPE, with median pruning, until the study has `n_trials`; shared and resumed as `grid_search`. Returns the study"
     optuna = get_optuna()
     if not isinstance(n_trials, int) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
     check_search(data, stages, arch, seed, device)
     out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
-    first, joiner = (optuna.samplers.TPESampler(seed=o, n_startup_trials=min(10, max(1, n_trials//2))) for o in (seed, None)) # the same seed would try the same
-    study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, first, optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1), joiner=joiner)
+    first, joiner = (optuna.samplers.TPESampler(seed=o, n_startup_trials=min(10, max(1, n_trials//2)))
+                     for o in (seed, None)) # the same seed would try the same
+    study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, first,
+                       optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1), joiner=joiner)
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     stop = optuna.study.MaxTrialsCallback(n_trials, states=done)
     if len(study.get_trials(states=done, deepcopy=False))<n_trials:
-        study.optimize(make_objective(data, stages, suggest, out, arch, seed, settings, device), n_trials=n_trials, callbacks=[stop], show_progress_bar=False)
+        study.optimize(make_objective(data, stages, suggest, out, arch, seed, settings, device),
+                       n_trials=n_trials, callbacks=[stop], show_progress_bar=False)
     return study
 
 # %% ../nbs/15_grid_search.ipynb #f83dcc64
 def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     "Keep what a search found, with what is needed to repeat it"
-    record = dict(study.user_attrs['facts'], versions=versions() | {'optuna': __import__('optuna').__version__}, trials=plain(search_table(study).to_dict('records')))
+    record = dict(study.user_attrs['facts'], versions=versions() | {'optuna': __import__('optuna').__version__},
+                  trials=plain(search_table(study).to_dict('records')))
     write_json(record, Path(out)/'search.json')
     return record
+
+# %% ../nbs/15_grid_search.ipynb #95d5aaa9
+def print_search(record, data, out): # From `write_search`; the data set; the folder
+    "A search for the terminal: its trials, what calling everybody ill would score, and a warning"
+    df = pd.DataFrame(record['trials']).round({c: 4 for c in ('F1', 'low', 'high', 'accuracy')})
+    print(df.to_string(index=False))
+    print(f'calling everybody ill: F1 {everybody_ill(data):.4f}')
+    print(f'validation patients of {data.name}; written to {Path(out)/"search.json"}. '
+          'The best of many is too good: judge it once on the test set. Not a medical device.')
 
 # %% ../nbs/15_grid_search.ipynb #92ea792c
 @call_parse
@@ -265,7 +292,8 @@ def covid_xray_search(
     trials:int=0,          # 0: Deep Covid's grid of 24 cells; else so many trials of TPE with pruning
     device:str=None,       # cpu or cuda; default: a GPU if there is one
 ):
-    "Search Deep Covid's recipe for the best validation F1 (24 trainings, or --trials); call again to go on, or in a second terminal to help"
+    """Search Deep Covid's recipe for the best validation F1 (24 trainings, or
+    --trials); call again to go on, or in a second terminal to help"""
     with one_line_errors():
         if not out: raise CourseError('--out is missing: name the folder of the search, for instance --out runs/search')
         check_seed(seed); no_bars_in_files()
@@ -277,7 +305,6 @@ def covid_xray_search(
         settings = get_settings()
         ds = course_data(data, seed, settings=settings)
         kw = dict(arch=arch, seed=seed, storage=storage, settings=settings, device=device)
-        study = tpe_search(ds, stages, out, trials, name=name or 'tpe', **kw) if trials else grid_search(ds, stages, GRID, out, name=name or 'grid', **kw)
-        print(pd.DataFrame(write_search(study, out)['trials']).round({c: 4 for c in ('F1', 'low', 'high', 'accuracy')}).to_string(index=False))
-        print(f'calling everybody ill: F1 {everybody_ill(ds):.4f}')
-        print(f'validation patients of {ds.name}; written to {Path(out)/"search.json"}. The best of many is too good: judge it once on the test set. Not a medical device.')
+        study = (tpe_search(ds, stages, out, trials, name=name or 'tpe', **kw) if trials
+                 else grid_search(ds, stages, GRID, out, name=name or 'grid', **kw))
+        print_search(write_search(study, out), ds, out)

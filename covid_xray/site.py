@@ -103,7 +103,8 @@ def comments(obj, # A function or a dataclass
             )->dict: # Parameter → its comment in one line
     "What the comments beside the parameters say"
     from fastcore.docments import docments
-    try: helps = {k: p.annotation.help for k,p in inspect.signature(obj).parameters.items() if hasattr(p.annotation, 'help')} # fastcore's Param
+    try: helps = {k: p.annotation.help for k,p in inspect.signature(obj).parameters.items()
+                  if hasattr(p.annotation, 'help')} # fastcore's Param
     except (TypeError, ValueError): return {} # an exception, an object without a signature
     return {k: ' '.join(v.split()) for k,v in (docments(obj, returns=False)|helps).items() if v and k not in ('self', 'return')}
 
@@ -139,7 +140,8 @@ def api_entry(obj, node, source:str)->str: # Markdown
     kind = 'class' if isinstance(node, ast.ClassDef) else 'function'
     said = comments(obj) | (dict(returns=returns(node, source)) if kind=='function' else {})
     methods = [m for m in node.body if kind=='class' and isinstance(m, ast.FunctionDef) and m.name[0]!='_' and ast.get_docstring(m)]
-    return '\n'.join([f'````{{py:{kind}}} {signature(obj, node)}', ast.get_docstring(node) or '', '', comment_table(said), *(f'* `{m.name}`: {ast.get_docstring(m)}' for m in methods), '````'])
+    return '\n'.join([f'````{{py:{kind}}} {signature(obj, node)}', ast.get_docstring(node) or '', '',
+                      comment_table(said), *(f'* `{m.name}`: {ast.get_docstring(m)}' for m in methods), '````'])
 
 # %% ../nbs/81_site.ipynb #1606cf55
 def definitions(mod)->tuple: # Name → syntax tree of all that a module exports, in order; and its source
@@ -158,7 +160,8 @@ def api_page(module:str,  # Name below `covid_xray`
     "The reference of one module"
     mod = importlib.import_module(f'covid_xray.{module}')
     nodes, source = definitions(mod)
-    head = f'# {module}\n\n{(mod.__doc__ or "").strip()}\n\nFrom chapter [{title}](../nbs/{chapter}.ipynb).\n\n```{{py:currentmodule}} covid_xray.{module}\n```\n'
+    head = (f'# {module}\n\n{(mod.__doc__ or "").strip()}\n\nFrom chapter '
+            f'[{title}](../nbs/{chapter}.ipynb).\n\n```{{py:currentmodule}} covid_xray.{module}\n```\n')
     return '\n\n'.join([head, *(api_entry(getattr(mod, k), n, source) for k,n in nodes.items())]), list(nodes)
 
 # %% ../nbs/81_site.ipynb #8992d587
@@ -170,8 +173,10 @@ def site_pages(nbs,           # Folder of the committed notebooks
     chapters, root = sorted(nbs.glob('[0-9]*.ipynb')), nbs.parent
     if not chapters: raise CourseError(f'no notebooks in {nbs}: run this inside a clone of the course, or name their folder with --nbs')
     run = lambda p: c if executed and (c := Path(executed)/p.name).is_file() else p
-    texts = {'index.md': root/'README.md', **{f'nbs/{p.name}': run(p) for p in chapters}, **{f'nbs/{p.name}': p for p in sorted(nbs.glob('*.md'))},
-             **{f'{p.parent.name}/README.md': p for p in sorted(root.glob('*/README.md'), reverse=True)}, **{p.name: p for p in sorted(root.glob('*.md')) if p.name!='README.md'}}
+    texts = {'index.md': root/'README.md', **{f'nbs/{p.name}': run(p) for p in chapters},
+             **{f'nbs/{p.name}': p for p in sorted(nbs.glob('*.md'))},
+             **{f'{p.parent.name}/README.md': p for p in sorted(root.glob('*/README.md'), reverse=True)},
+             **{p.name: p for p in sorted(root.glob('*.md')) if p.name!='README.md'}}
     return {k: p for k,p in texts.items() if p.is_file()}
 
 # %% ../nbs/81_site.ipynb #17feff2c
@@ -221,9 +226,11 @@ def write_api(pages, # From `site_pages`
         body, names = api_page(module, Path(page).stem, title := title_of(pages[page]))
         make_dir(to/'api').joinpath(f'{module}.md').write_text(body, encoding='utf-8')
         rows.append(f'| [{module}]({module}.md) | {body.splitlines()[2]} | [{title}](../{page}) |')
-        seen.update([module, *names]); where |= {n: f'api/{module}#covid_xray.{module}.{n}' for n in names} | {f'covid_xray.{module}': f'api/{module}#'}
+        seen.update([module, *names])
+        where |= {n: f'api/{module}#covid_xray.{module}.{n}' for n in names} | {f'covid_xray.{module}': f'api/{module}#'}
     head = ['# Reference', '', '| module | what | chapter |', '| --- | --- | --- |']
-    if rows: (to/'api'/'index.md').write_text('\n'.join([*head, *rows, '', toctree('Reference', modules(pages).values())]), encoding='utf-8')
+    if rows:
+        (to/'api'/'index.md').write_text('\n'.join([*head, *rows, '', toctree('Reference', modules(pages).values())]), encoding='utf-8')
     return {n: w for n,w in where.items() if seen[n]<2}
 
 # %% ../nbs/81_site.ipynb #9c567dd6
@@ -241,7 +248,8 @@ def link_names(app, doctree, page):
     for n in list(doctree.findall(nodes.literal)):
         doc, _, anchor = app.config.course_names.get(n.astext().removesuffix('()'), '').partition('#')
         if doc and not isinstance(n.parent, nodes.reference) and not page.startswith('api/'):
-            n.replace_self(nodes.reference('', '', n.deepcopy(), refuri=f'{app.builder.get_relative_uri(page, doc)}#{anchor}'.rstrip('#'), internal=True))
+            n.replace_self(nodes.reference('', '', n.deepcopy(),
+                                           refuri=f'{app.builder.get_relative_uri(page, doc)}#{anchor}'.rstrip('#'), internal=True))
 
 # %% ../nbs/81_site.ipynb #d4cdc9a6
 def setup(app)->dict: # What Sphinx wants to know
@@ -254,7 +262,8 @@ def setup(app)->dict: # What Sphinx wants to know
 # %% ../nbs/81_site.ipynb #65928373
 CSS = '''
 article h1 { font-size: 2em; } article h2 { font-size: 1.5em; } article h3 { font-size: 1.2em; }
-article code.literal, article h1, article h2, dt.sig { overflow-wrap: anywhere; } article table.docutils { margin-left: 0; } article table code.literal { white-space: nowrap; }
+article code.literal, article h1, article h2, dt.sig { overflow-wrap: anywhere; }
+article table.docutils { margin-left: 0; } article table code.literal { white-space: nowrap; }
 article math { max-width: 100%; overflow-x: auto; overflow-y: hidden; } article math[display=block] { margin: 1em 0; padding-bottom: .2em; }
 .cell_output .output { max-width: 100%; overflow-x: auto; } .cell_output img { max-width: 100%; height: auto; }
 @media (min-width: 100em) { .content { width: 58em; } }
@@ -265,9 +274,13 @@ CSS += '''
 .cell_output table { font-size: .85em; white-space: nowrap; border-collapse: collapse; }
 .cell_output table td, .cell_output table th { padding: .25em .6em; }
 div.cell[class*=tag_]::before { display: block; font-size: .75em; color: var(--color-foreground-muted); }
-div.cell.tag_parameters::before { content: 'parameters'; } div.cell.tag_exercise::before { content: 'your turn'; } div.cell.tag_check::before { content: 'check'; }
+div.cell.tag_parameters::before { content: 'parameters'; }
+div.cell.tag_exercise::before { content: 'your turn'; } div.cell.tag_check::before { content: 'check'; }
 '''
-ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0072b2"/><path d="M7 4v8M4 6q-2 4 1 6M10 6q3 2 1 6" stroke="#fff" fill="none"/></svg>'
+
+# %% ../nbs/81_site.ipynb #3606ab3f
+ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
+        'fill="#0072b2"/><path d="M7 4v8M4 6q-2 4 1 6M10 6q3 2 1 6" stroke="#fff" fill="none"/></svg>')
 
 # %% ../nbs/81_site.ipynb #9c3c7ca6
 def sphinx_settings(title:str, names:dict)->dict:
@@ -347,7 +360,8 @@ def fresh_site(to, # The site's folder; may exist
               ):   # Yields an empty folder beside it, which takes its place if all went well
     "Replace a site as a whole or not at all"
     to = Path(to).absolute()
-    if to.exists() and not (to/'searchindex.js').is_file(): raise CourseError(f'{to} is there and is not a site of the course: name another folder with --out')
+    if to.exists() and not (to/'searchindex.js').is_file():
+        raise CourseError(f'{to} is there and is not a site of the course: name another folder with --out')
     with fresh_dir(to) as new: yield new
 
 # %% ../nbs/81_site.ipynb #2ae863c5
@@ -359,7 +373,8 @@ def write_front(pages, to, # As in `write_pages`
     chapters = [s for s in stems if re.match(r'nbs/\d', s)]
     with (to/'index.md').open('a', encoding='utf-8') as f:
         if 'index.md' not in pages: f.write('# The course\n')
-        f.write('\n'+toctree('Chapters', chapters)+toctree('Library', ['api/index']*api)+toctree('About', [s for s in stems if s not in chapters]))
+        f.write('\n'+toctree('Chapters', chapters)+toctree('Library', ['api/index']*api)+toctree('About',
+            [s for s in stems if s not in chapters]))
 
 # %% ../nbs/81_site.ipynb #b2277812
 def site_sources(pages, to, root)->dict: # As `write_pages`; names of the reference

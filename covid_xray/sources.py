@@ -61,14 +61,17 @@ COHEN = Collection('covid-chestxray-dataset', 'COVID-19 image data collection (c
     ('covid-chestxray-dataset',), ('metadata.csv', 'images'), 306,
     'CT slices, lateral and AP views among the radiographs; the count is that of early April 2020, '
     'and the pinned state has a few days more (22 rows at the end of metadata.csv)',
-    github_urls('ieee8023/covid-chestxray-dataset', '386e467855284944229290418a59871a55329442'), 300, '386e467855284944229290418a59871a55329442')
+    github_urls('ieee8023/covid-chestxray-dataset', '386e467855284944229290418a59871a55329442'),
+    300, '386e467855284944229290418a59871a55329442')
 
 # %% ../nbs/02_sources.ipynb #59fa3e9e
 FIGURE1 = Collection('Figure1-COVID-chestxray-dataset', 'Figure 1 COVID-19 chest X-ray data initiative',
     'https://github.com/agchung/Figure1-COVID-chestxray-dataset', 'none stated ("for research purposes only")',
     'Chung, Figure 1 COVID-19 Chest X-ray Data Initiative, 2020',
-    ('Figure1-COVID-chestxray-dataset',), ('metadata.csv', 'images'), 55, 'not part of COVIDx v1; the pin is the last change of metadata.csv',
-    github_urls('agchung/Figure1-COVID-chestxray-dataset', '95bb569e55f4110d3b734c0f355340e04e16989a'), 20, '95bb569e55f4110d3b734c0f355340e04e16989a')
+    ('Figure1-COVID-chestxray-dataset',), ('metadata.csv', 'images'), 55,
+    'not part of COVIDx v1; the pin is the last change of metadata.csv',
+    github_urls('agchung/Figure1-COVID-chestxray-dataset', '95bb569e55f4110d3b734c0f355340e04e16989a'),
+    20, '95bb569e55f4110d3b734c0f355340e04e16989a')
 
 ACTUALMED = Collection('Actualmed-COVID-chestxray-dataset', 'Actualmed COVID-19 chest X-ray data initiative',
     'https://github.com/agchung/Actualmed-COVID-chestxray-dataset', 'none stated ("for research purposes only")',
@@ -93,7 +96,8 @@ def describe(c, # A `Collection`
             )->str:
     "What to know before downloading: size, licence, whom to cite, how sure we are to get the same bytes"
     pin = f' (commit {c.commit[:7]})' if c.commit else ' (whatever it is today)' if 'github.com' in c.home else ''
-    check = 'published by its makers' if c.sha256 else 'we know that of each file' if c.files else 'none published; that of your first download is recorded and held to'
+    check = ('published by its makers' if c.sha256 else 'we know that of each file' if c.files
+             else 'none published; that of your first download is recorded and held to')
     size = f'about {c.mb:,.0f} MB' if c.mb>=1 else 'less than 1 MB'
     rows = dict(size=size, images=c.images or 'none', licence=c.licence, cite=c.citation, home=c.home+pin, checksum=check, note=c.note)
     return f'{c.name}: {c.title}\n' + '\n'.join(f'  {k:9}{v}' for k,v in rows.items() if v)
@@ -213,7 +217,8 @@ def read_metadata(folder,        # A collection with a metadata.csv
     "A collection's metadata table"
     f = Path(folder)/'metadata.csv'
     try: df = pd.read_csv(f, dtype=str, encoding='utf-8', encoding_errors='replace')
-    except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({" ".join(str(e).split())[:200]}): get the collection again') from None
+    except (ValueError, OSError) as e:
+        raise CourseError(f'{f} cannot be read ({" ".join(str(e).split())[:200]}): get the collection again') from None
     if lack := [c for c in columns if c not in df]: raise CourseError(
         f'{f} has no column {", ".join(lack)}: get the collection again, or rename the columns')
     return df
@@ -230,13 +235,15 @@ def read_described(root,          # The data root
     there = image_files(top/'images')
     files = {p.stem.lower(): p for p in there} | {p.name.lower(): p for p in there}
     md = md[md[key].str.lower().isin(files)]
-    if (gap := md.patientid.isna()).any(): raise CourseError(f'{top}/metadata.csv has no patientid for {gap.sum()} images, for instance {md[key][gap].iloc[0]}: fill it in')
+    if (gap := md.patientid.isna()).any():
+        raise CourseError(f'{top}/metadata.csv has no patientid for {gap.sum()} images, for instance {md[key][gap].iloc[0]}: fill it in')
     if md.empty: raise CourseError(f'{top}/images holds no file that metadata.csv names: get the collection again')
     get = lambda c: md[c] if c in md else pd.Series(None, md.index, dtype=object)
     rows = [source_row(files[f], root, source, f'{source}-{who(p)}') for f,p in zip(md[key].str.lower(), md.patientid)]
     num = lambda c: pd.to_numeric(get(c), errors='coerce').to_numpy()
     known = {c: get(c).to_numpy() for c in ('view', 'license', 'finding', 'modality')}
-    return pd.DataFrame(rows).assign(**known, age=num('age'), offset=num('offset'), sex=get('sex').where(get('sex').isin(['M', 'F'])).to_numpy())
+    return pd.DataFrame(rows).assign(**known, age=num('age'), offset=num('offset'),
+                                     sex=get('sex').where(get('sex').isin(['M', 'F'])).to_numpy())
 
 # %% ../nbs/02_sources.ipynb #15310ad6
 def read_covid_chestxray(root): # The data root

@@ -58,7 +58,8 @@ def cut_valid(data:DataSet,  # Its train and valid rows are cut anew
     if not 0<=frac<=.5: raise CourseError(f'frac={frac} is not between 0 and 0.5: choose for instance 0.1, or 0 for no validation set')
     if frac==0: return data
     m = data.manifest
-    if (m.split=='test').all(): raise CourseError(f'{data.name} has test images only, nothing to train on: add a folder train, or cut the splits yourself')
+    if (m.split=='test').all():
+        raise CourseError(f'{data.name} has test images only, nothing to train on: add a folder train, or cut the splits yourself')
     held = holdout(m[m.split!='test'], frac, seed)
     new = np.where(m.split=='test', 'test', np.where(m.index.isin(held), 'valid', 'train'))
     return replace(data, manifest=tidy(m.assign(split=new)))
@@ -75,7 +76,8 @@ def check_splits(data:DataSet): # A patient, or one file's bytes, in two splits:
     m = data.manifest
     if len(p := crossing(m, 'patient_id')):
         who = ', '.join(f'{i} ({s})' for i,s in p[:3].items())
-        raise CourseError(f'{len(p)} patients of {data.name} are in more than one split, for instance {who}: split by patient, not by image')
+        raise CourseError(f'{len(p)} patients of {data.name} are in more than one split, '
+                          f'for instance {who}: split by patient, not by image')
     if len(h := crossing(m, 'sha256')):
         ids = m.image_id[m.sha256==h.index[0]].tolist()
         raise CourseError(f'{len(h)} files of {data.name} are in more than one split under several names, for instance '
@@ -88,4 +90,5 @@ def split_report(data:DataSet)->pd.DataFrame: # A row a split: images, patients,
         n = d.patient_id.nunique()
         return dict(images=len(d), patients=n, images_per_patient=round(len(d)/n, 2), median_age=d.age.median()) | {
             f'{c} %': round(100*(d.label==c).mean(), 1) for c in data.vocab}
-    return pd.DataFrame({s: one(d) for s in SPLITS if len(d := data.split(s))}).T.astype(dict(images=int, patients=int)).rename_axis('split')
+    return pd.DataFrame({s: one(d) for s in SPLITS
+                         if len(d := data.split(s))}).T.astype(dict(images=int, patients=int)).rename_axis('split')

@@ -28,7 +28,8 @@ def other_class(labels, # (n,) class names
                ):       # (n,) for each image the number of one of another class
     "A random partner of another class for every image"
     labels, rng = np.asarray(labels), np.random.default_rng(seed)
-    if len(set(labels))<2: raise CourseError(f'{len(labels)} images of {len(set(labels))} classes: cut validation patients first (splits.cut_valid), or choose a split with two classes')
+    if len(set(labels))<2: raise CourseError(f'{len(labels)} images of {len(set(labels))} classes: cut validation '
+                                             'patients first (splits.cut_valid), or choose a split with two classes')
     return np.array([rng.choice(np.flatnonzero(labels!=l)) for l in labels])
 
 # %% ../nbs/12_stage3_229.ipynb #bb376c40
@@ -62,7 +63,8 @@ def check_same(run, data, # A `StageRun`, a `DataSet`
               )->dict:    # The run's configuration; other classes, or the same data cut otherwise: `CourseError`
     "May this run be asked about these validation images?"
     c = run.record['config']
-    if list(data.vocab)!=list(c['vocab']): raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}, the run {", ".join(c["vocab"])}: choose a data set with the same classes')
+    if list(data.vocab)!=list(c['vocab']): raise CourseError(f'{data.name} has the classes {", ".join(data.vocab)}, '
+        f'the run {", ".join(c["vocab"])}: choose a data set with the same classes')
     if data.name==c['data'] and data.sha256!=c['manifest_sha256']: raise CourseError(
         f'the run was trained on another cut of {data.name}, perhaps on these very patients: cut it with the seed of the run ({c["seed"]})')
     return c
@@ -84,7 +86,7 @@ def under_stress(run,          # A `StageRun`
 # %% ../nbs/12_stage3_229.ipynb #25a8a556
 def stress_test(run, data, split='valid', # As in `under_stress`
                 **kw,                     # seed, settings, device, tta: as in `under_stress`
-               )->pd.DataFrame: # Index: stress and what was counted (accuracy, or a class's sensitivity); n, value, low, high (95 %, Clopper-Pearson, as if images were independent)
+               )->pd.DataFrame: # Index: stress, accuracy or class (its sensitivity); n, value, low, high (95 %, Clopper-Pearson by image)
     "Accuracy and sensitivities under each stress"
     from statsmodels.stats.proportion import proportion_confint
     vocab, rows = np.array(run.record['config']['vocab']), {}

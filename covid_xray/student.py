@@ -63,7 +63,8 @@ def look(s:ast.stmt, source:str)->str: # A test of a cell; the cell's source
         a, b = s.value.args[:2]
         plain = not any(isinstance(n, (ast.Name, ast.Call)) for n in ast.walk(b))
         return f'print({part(a)})' if plain else f'print({"is_close" if s.value.func.id=="test_close" else "equals"}({part(a)}, {part(b)}))'
-    if line[:s.col_offset].strip() or s.end_lineno==s.lineno and line[s.end_col_offset:].strip().startswith(b';'): return '' # not alone on its line
+    if line[:s.col_offset].strip() or s.end_lineno==s.lineno and line[s.end_col_offset:].strip().startswith(b';'):
+        return '' # not alone on its line
     f, indent = s.value.args[0], ' '*s.col_offset
     doing = part(f.body) if isinstance(f, ast.Lambda) else f'{part(f)}()'
     return f"try: {doing}\n{indent}except (Exception, SystemExit) as e: print(f'{{type(e).__name__}}: {{e}}')"
@@ -165,7 +166,8 @@ def student_text(source:str,     # Of a markdown cell
     if not announced and source.rstrip().endswith(':'):
         source = re.sub(r'(?:(?<=\n)|^)(?!#)[^\n]+:\s*$', '', source).rstrip()
     source = source.replace('](../', '](../../')
-    if source.startswith('# '): source += f'\n\n*The student edition, made from [{name}](../{name}): write into it what you like. The exercises stand at the end.*'
+    if source.startswith('# '):
+        source += f'\n\n*The student edition, made from [{name}](../{name}): write into it what you like. The exercises stand at the end.*'
     return source
 
 # %% ../nbs/80_student.ipynb #e6b638a0
@@ -177,7 +179,8 @@ def student_notebook(nb,       # A chapter, with outputs
     code = {id(c): (s, d) for c,s,d in student_code(nb)}
     kept = [c for c in nb.cells if c.cell_type=='markdown' or code.get(id(c), ('',))[0].strip()]
     follows = {id(c): i+1<len(nb.cells) and nb.cells[i+1] in kept and nb.cells[i+1].cell_type=='code' for i,c in enumerate(nb.cells)}
-    out = new_notebook(metadata=dict(kernelspec=dict(display_name='Python 3', language='python', name='python3'), language_info=dict(name='python')))
+    out = new_notebook(metadata=dict(kernelspec=dict(display_name='Python 3', language='python', name='python3'),
+                                     language_info=dict(name='python')))
     for c in kept:
         text = c.cell_type=='markdown'
         new = dict_cell(c, student_text(c.source, follows[id(c)], name) if text else code[id(c)][0])
@@ -196,7 +199,8 @@ def check_replaceable(out): # A folder that may not exist
     import nbformat
     for p in sorted(Path(out).glob('[!.]*')):
         if p.suffix!='.ipynb': raise CourseError(f'{out} holds other things than notebooks: name another folder')
-        if any(c.get('outputs') for c in nbformat.read(p, 4).cells): raise CourseError(f'somebody has worked in {p}: move that folder away, then call this again')
+        if any(c.get('outputs') for c in nbformat.read(p, 4).cells):
+            raise CourseError(f'somebody has worked in {p}: move that folder away, then call this again')
 
 # %% ../nbs/80_student.ipynb #ff905a3a
 @contextmanager

@@ -14,7 +14,8 @@ from .evaluation import check_predictions, middle, patient_codes, patient_weight
 def second_of(preds, vocab, # Predictions: image_id, label and two probability columns; (well, ill)
              ):      # (n,) is it the second class?, (n,) its probability
     "Truth and score of a binary task"
-    if len(vocab)!=2: raise CourseError(f'a threshold needs two classes, not {len(vocab)} ({", ".join(vocab)}): fold them first, for instance with deep_covid.two_classes')
+    if len(vocab)!=2:
+        raise CourseError(f'a threshold needs two classes, not {len(vocab)} ({", ".join(vocab)}): fold them first, for instance with deep_covid.two_classes')
     preds = check_predictions(preds, vocab)
     y = (preds.label==vocab[1]).to_numpy()
     if y.all() or not y.any(): raise CourseError(f'all {len(y)} images are {preds.label.iloc[0]}: a threshold needs images of both classes')
@@ -24,7 +25,8 @@ def second_of(preds, vocab, # Predictions: image_id, label and two probability c
 def rates(tp, fp, ill, healthy): # Counts, arrays of one shape, or numbers
     "Sensitivity, specificity, PPV, accuracy, F1 and Youden's index (sensitivity + specificity − 1) from counts; undefined: NaN"
     sens, spec = ratio(tp, ill*np.ones_like(tp)), ratio(healthy-fp, healthy*np.ones_like(tp))
-    return dict(sensitivity=sens, specificity=spec, ppv=ratio(tp, tp+fp), accuracy=(tp+healthy-fp)/(ill+healthy), f1=2*tp/(tp+fp+ill), youden=sens+spec-1)
+    return dict(sensitivity=sens, specificity=spec, ppv=ratio(tp, tp+fp),
+                accuracy=(tp+healthy-fp)/(ill+healthy), f1=2*tp/(tp+fp+ill), youden=sens+spec-1)
 
 # %% ../nbs/13d_threshold.ipynb #f9cc03e3
 def decisions(y, s,   # (n,) is it the second class?, (n,) its probability
@@ -54,7 +56,8 @@ def pick(points,       # From `operating_points`
         )->int:        # Number of the row
     "The row that a rule chooses"
     if choose(rule, RULES, 'rule for a threshold')=='sensitivity':
-        if not isinstance(target, (int, float)) or not 0<target<=1: raise CourseError(f'a sensitivity of {target!r} to keep: give a number above 0 and up to 1')
+        if not isinstance(target, (int, float)) or not 0<target<=1:
+            raise CourseError(f'a sensitivity of {target!r} to keep: give a number above 0 and up to 1')
         return int(np.argmax(points.sensitivity.to_numpy()>=target-1e-12))
     best = np.flatnonzero(points[rule].to_numpy()>=points[rule].max()-1e-12)
     return int(best[(len(best)-1)//2])
@@ -67,7 +70,8 @@ def choose_threshold(preds, vocab,  # Predictions for validation patients; (well
                      seed=0,        # Of the samples
                     )->dict:        # rule, target, threshold, low, high (95 %, bootstrap of patients), its figures there, n
     "The threshold that a rule chooses on validation patients, and how sure it is"
-    if not isinstance(n_boot, int) or n_boot<1: raise CourseError(f'{n_boot!r} bootstrap samples: give a whole number, at least 1, better 200')
+    if not isinstance(n_boot, int) or n_boot<1:
+        raise CourseError(f'{n_boot!r} bootstrap samples: give a whole number, at least 1, better 200')
     check_seed(seed)
     y, s = second_of(preds, vocab)
     points, code = decisions(y, s), patient_codes(preds, patients)
@@ -77,16 +81,20 @@ def choose_threshold(preds, vocab,  # Predictions for validation patients; (well
         again = decisions(y, s, w)
         boot.append(again.threshold[pick(again, rule, target)])
     low, high = middle(boot, .95) if boot else (np.nan, np.nan)
-    return dict(rule=rule, target=target, low=float(low), high=float(high), n=len(y), n_patients=int(code.max()+1), **{k: float(v) for k,v in row.items()})
+    return dict(rule=rule, target=target, low=float(low), high=float(high), n=len(y),
+                n_patients=int(code.max()+1), **{k: float(v) for k,v in row.items()})
 
 # %% ../nbs/13d_threshold.ipynb #5aaa7f23
 def ppv_table(report,                             # From `evaluate`, two classes
               prevalences=(.5, .2, .1, .05, .01), # Shares of the ill
              )->pd.DataFrame:                     # prevalence; value, low and high of the PPV
     "PPV of the second class at other prevalences; the limits put both limits of sensitivity and specificity in, so they are wide"
-    if len(report['per_class'])!=2: raise CourseError(f'a report of {len(report["per_class"])} classes: PPV at other prevalences needs two, fold them first with deep_covid.two_classes')
+    if len(report['per_class'])!=2:
+        raise CourseError(f'a report of {len(report["per_class"])} classes: PPV at other '
+                          'prevalences needs two, fold them first with deep_covid.two_classes')
     prevalences = np.atleast_1d(np.asarray(prevalences, object))
-    if not all(isinstance(p, (int, float)) and 0<p<=1 for p in prevalences.tolist()): raise CourseError(f'prevalences {prevalences.tolist()}: give shares above 0 and up to 1')
+    if not all(isinstance(p, (int, float)) and 0<p<=1 for p in prevalences.tolist()):
+        raise CourseError(f'prevalences {prevalences.tolist()}: give shares above 0 and up to 1')
     prevalences = prevalences.astype(float)
     c = list(report['per_class'].values())[-1]
     cols = {k: [ppv_at(c['sensitivity'][k], c['specificity'][k], p) for p in prevalences] for k in ('value', 'low', 'high')}

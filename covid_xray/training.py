@@ -27,7 +27,8 @@ from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, sum_over_all, together, unwrap, wait_for_all, world
 
 # %% ../nbs/09b_training.ipynb #c38900b8
-CHOICES = dict(spacing=('geometric', 'linear'), augment=AUGMENTATIONS, colour=COLOURS, loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
+CHOICES = dict(spacing=('geometric', 'linear'), augment=AUGMENTATIONS, colour=COLOURS,
+               loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
                keep=('last', 'best'), tta=(False, True), train_bn=(False, True), pretrained=(False, True))
 
 def check_stage(s): # A `Stage`
@@ -37,15 +38,21 @@ def check_stage(s): # A `Stage`
     if not re.fullmatch(r'[\w.-]*\w[\w.-]*', str(s.name)): raise bad(': the name becomes a folder, use letters, digits, _ . and - only')
     if not all(isinstance(v, int) and v>=0 for v in (s.head_epochs, s.body_epochs)) or not s.epochs:
         raise bad(f' has {s.head_epochs}+{s.body_epochs} epochs: give at least one, whole numbers, and none below 0')
-    if np.shape(s.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)): raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
-    if not all(isinstance(v, int) and v>0 for v in (s.size, s.batch_size)): raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
+    if np.shape(s.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)):
+        raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
+    if not all(isinstance(v, int) and v>0 for v in (s.size, s.batch_size)):
+        raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
     for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
-        if not number(v := getattr(s, k)) or not 0<=v<=most: raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
-    if not all(isinstance(v, int) and v>=0 for v in (s.hidden, s.patience)): raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')
+        if not number(v := getattr(s, k)) or not 0<=v<=most:
+            raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
+    if not all(isinstance(v, int) and v>=0 for v in (s.hidden, s.patience)):
+        raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')
     for k,have in CHOICES.items():
         if getattr(s, k) not in have: raise bad(f': {k} is {getattr(s, k)!r}, give one of {", ".join(map(str, have))}')
-    if (s.ema or s.patience or s.keep=='best') and not s.body_epochs: raise bad(': ema, patience and keep belong to the all-layers phase, give body_epochs')
-    if s.ema and (s.patience or s.keep=='best'): raise bad(': a mean of all epochs goes with neither keep nor patience, give one or the other')
+    if (s.ema or s.patience or s.keep=='best') and not s.body_epochs:
+        raise bad(': ema, patience and keep belong to the all-layers phase, give body_epochs')
+    if s.ema and (s.patience or s.keep=='best'):
+        raise bad(': a mean of all epochs goes with neither keep nor patience, give one or the other')
 
 # %% ../nbs/09b_training.ipynb #f7641585
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Stage:
     smooth:float=0.                 # Label smoothing; 0: none, as the paper
     train_bn:bool=True              # Train the frozen body's batch-norm weights, as fastai does; if not, a head epoch costs a third
     balance:float=0.                # Draw rare classes more often (see `loaders.class_weights`); 0: as they come, as the paper
-    ema:float=0.                    # Keep a moving average of the weights with this decay (all-layers phase); 0: the last ones, as the paper
+    ema:float=0.                    # Keep a mean of the weights with this decay (all-layers phase); 0: the last ones, as the paper
     tta:bool=False                  # Predict the mean of an image and its mirror image; the paper does not
     colour:str='rgb'                # 'rgb', or 'hsv' as Deep Covid
     hidden:int=0                    # Units of a hidden layer in the head, with 30 % dropout (Deep Covid: 64); 0: fastai's own head
@@ -107,7 +114,8 @@ def save_checkpoint(path,    # The file
     opt = dict(state=[dict(o) for o in learn.opt.state_dict()['state']], hypers=[plain(dict(h)) for h in learn.opt.hypers])
     mean, model = learn.averaged.mean.state_dict() if hasattr(learn, 'averaged') else None, unwrap(learn.model)
     if world()[0]: return # of several processes the first one writes
-    with atomic_path(path) as tmp: torch.save(dict(model=model.state_dict(), origin=model.origin, opt=opt, mean=mean, best=best, history=plain(history), done=done), tmp)
+    with atomic_path(path) as tmp: torch.save(dict(model=model.state_dict(), origin=model.origin, opt=opt,
+                                                   mean=mean, best=best, history=plain(history), done=done), tmp)
 
 # %% ../nbs/09b_training.ipynb #629dda0e
 def load_checkpoint(path, # The file
@@ -136,7 +144,8 @@ class Historian(Callback):
     "Keeps one row an epoch, and a checkpoint of everything; stops a stage that is out of patience"
     order, run_valid = 65, True
     def __init__(self, path, stage, phase, history, done, best=None): # `best`: weights of the best epoch so far
-        self.path, self.stage, self.phase, self.history, self.done, self.best, self.skip = path, stage, phase, history, done, best, done[phase]
+        self.path, self.stage, self.phase, self.history, self.done, self.best, self.skip = (path,
+            stage, phase, history, done, best, done[phase])
     def before_epoch(self): self.t0, self.total, self.n, self.lr_max = time.time(), 0., 0, 0.
     def after_batch(self):
         if not self.training: return
@@ -147,7 +156,8 @@ class Historian(Callback):
         vals = dict(zip(self.recorder.metric_names[1:], self.recorder.log[1:]))
         total, n = sum_over_all(float(self.total), self.n)
         self.history.append(dict(phase=self.phase, epoch=self.epoch, lr=self.lr_max, train_loss=total/n,
-                                 valid_loss=vals.get('valid_loss'), accuracy=vals.get('accuracy'), f1=vals.get('f1_score'), seconds=round(time.time()-self.t0, 2)))
+                                 valid_loss=vals.get('valid_loss'), accuracy=vals.get('accuracy'),
+                                 f1=vals.get('f1_score'), seconds=round(time.time()-self.t0, 2)))
         self.done[self.phase] = self.epoch + 1
         if self.stage.keep=='best' and best_epoch(self.history) is self.history[-1]: self.best = deepcopy(unwrap(self.model).state_dict())
         save_checkpoint(self.path, self.learn, self.history, self.done, self.best)
@@ -163,7 +173,8 @@ class Averaged(Callback):
         if self.saved: self.mean.load_state_dict(self.saved)
     def after_batch(self):
         if self.training: self.mean.update_parameters(unwrap(self.model))
-    def before_validate(self): self.last = deepcopy(unwrap(self.model).state_dict()); unwrap(self.model).load_state_dict(self.mean.module.state_dict())
+    def before_validate(self):
+        self.last = deepcopy(unwrap(self.model).state_dict()); unwrap(self.model).load_state_dict(self.mean.module.state_dict())
     def after_validate(self):
         if self.epoch<self.n_epoch-1: unwrap(self.model).load_state_dict(self.last)
 
@@ -289,7 +300,8 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
         if (folder/'stage.json').is_file(): return StageRun(folder)
         if not world()[0]: [half.unlink() for half in folder.glob('.*.tmp*')] # left by a kill in the middle of writing
         ckpt = load_checkpoint(folder/'checkpoint.pt')
-        dls = make_loaders(data, stage.size, batch_share(stage.batch_size), stage.augment, settings=settings, device=device, balance=stage.balance, colour=stage.colour)
+        dls = make_loaders(data, stage.size, batch_share(stage.batch_size), stage.augment,
+                           settings=settings, device=device, balance=stage.balance, colour=stage.colour)
         model = first_model(stage, arch, len(data.vocab), seed, init, ckpt, settings)
         learn = make_learner(dls, model, stage.train_bn, stage.smooth, stage.loss, stage.opt)
         history, done = (ckpt['history'], ckpt['done']) if ckpt else ([], dict(head=0, body=0))

@@ -11,6 +11,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS',
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
+SOLUTIONS = sorted((ROOT/'nbs'/'_solutions').glob('*.ipynb'))
 
 
 def pytest_collection_modifyitems(items):

@@ -5,7 +5,7 @@ import statistics
 
 import nbformat
 import pytest
-from conftest import NBS
+from conftest import NBS, SOLUTIONS
 from test_repo import cells, code_lines, exported
 
 
@@ -31,6 +31,13 @@ def shown_at_once(path):
 def test_exported_cells_are_short():
     n = [len(code_lines(c.source)) for p in NBS for c in cells(p, 'code') if exported(c) and code_lines(c.source)]
     assert statistics.median(n)<=8 and max(n)<=30
+
+
+@pytest.mark.parametrize('path', [*NBS, *SOLUTIONS], ids=lambda p: f'{p.parent.name}-{p.stem}')
+def test_no_line_needs_scrolling(path):
+    long = [f'cell {i}, {len(l)} characters: {l.strip()[:80]}' for i,c in enumerate(nbformat.read(path, 4).cells) if c.cell_type=='code'
+            for l in code_lines(c.source) if len(l)>(160 if exported(c) else 140)]
+    assert not long, '\n'.join(long)
 
 
 def test_definitions_are_shown_or_tested_within_two_cells():

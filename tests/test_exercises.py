@@ -5,9 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NBS, ROOT
-
-SOLUTIONS = sorted((ROOT/'nbs'/'_solutions').glob('*.ipynb'))
+from conftest import NBS, ROOT, SOLUTIONS
 
 
 def tagged(path, tag): return [c for c in nbformat.read(path, 4).cells if tag in c.metadata.get('tags', [])]
