@@ -30,9 +30,11 @@ def course_notebooks(folder=None, # None: `nbs/` of the checkout
 def notebook_parameters(path,     # A notebook
                         **wanted, # Values by name; None means: leave the notebook's own
                        )->dict:   # Those that the notebook declares
-    "Which of the wanted parameters a notebook takes"
-    import papermill
-    takes = papermill.inspect_notebook(str(path))
+    "Which of the wanted parameters a notebook takes; `CourseError` if it is none"
+    import nbformat, papermill
+    try: takes = papermill.inspect_notebook(str(path))
+    except (AttributeError, ValueError, nbformat.ValidationError) as e:
+        raise CourseError(f'{path} is not a notebook ({str(e).splitlines()[0][:100]}): restore it, or move it away') from None
     return {k:v for k,v in wanted.items() if k in takes and v is not None}
 
 # %% ../nbs/90_course.ipynb #1ad17d68
@@ -56,6 +58,7 @@ def run_notebook(path,     # A notebook
     import papermill
     kernel = dict(kernel_manager_class=forked_kernels()) if forked else {}
     path, copy, t0 = Path(path), make_dir(Path(out)/'notebooks')/Path(path).name, time.time()
+    copy.unlink(missing_ok=True) # a kernel that dies leaves no copy, and an older one would look like it
     try:
         with environment(COVID_XRAY_RUNS=Path(out).absolute(), **(dict(OMP_NUM_THREADS=threads) if threads else {})):
             papermill.execute_notebook(str(path), str(copy), notebook_parameters(path, **params), kernel_name='python3', progress_bar=False,
@@ -64,6 +67,7 @@ def run_notebook(path,     # A notebook
                                        extra_arguments=['--IPKernelApp.log_level=50']) # it logs each shutdown as an error
         status = 'ok'
     except papermill.PapermillExecutionError as e: status = f'{e.ename}: {(e.evalue.splitlines() or [""])[-1]}'
+    except RuntimeError as e: status = f'{type(e).__name__}: {e} (for lack of memory, or by its own code)' # the kernel died
     return dict(notebook=path.stem, seconds=round(time.time()-t0, 1), status=status)
 
 # %% ../nbs/90_course.ipynb #c43cd5a9

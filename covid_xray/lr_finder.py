@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OPTIMIZERS', 'pick_device', 'SigmoidLoss', 'make_loss', 'f1_metric', 'keep_memory', 'make_learner',
-           'rng_state', 'set_rng_state', 'RangeTest', 'range_curve', 'lr_range_test']
+           'rng_state', 'set_rng_state', 'RangeTest', 'range_curve', 'untouched', 'lr_range_test']
 
 # %% ../nbs/09_lr_finder.ipynb #216c3d10
 import os, random, tempfile
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -130,33 +131,38 @@ def range_curve(learn, start_lr, end_lr, num_it, # As in `lr_range_test`
         learn.lr_find(start_lr, end_lr, num_it, stop_div=stop, show_plot=False, suggest_funcs=None)
         lrs, losses = torch.tensor(learn.recorder.lrs[cut]), torch.tensor([float(o) for o in learn.recorder.losses[cut]])
         if len(losses)>=third: break
-    fine = losses.isfinite() & (losses<=4*losses[:third].max())
+    fine = losses.isfinite() & (losses<=4*losses[:third].nan_to_num(0, 0, 0).max())
     n = len(losses) if fine.all() else int((~fine).nonzero()[0])
     if n<2: raise CourseError(f'among the first rates, from {start_lr:g} on, a loss is not a number: '
                               'lower start_lr, or look at a batch (dls.show_batch)')
     return lrs[:n], losses[:n]
 
 # %% ../nbs/09_lr_finder.ipynb #bfa6efb6
+@contextmanager
+def untouched(learn): # A `Learner`
+    "Train inside as you like: weights, optimizer, folder and random state are put back, whatever happens"
+    weights, opt = deepcopy(learn.model.state_dict()), deepcopy(learn.opt.state_dict()) if learn.opt else None
+    state, path, rng = rng_state(), learn.path, getattr(learn.dls.train, 'rng', None)
+    rng_was = rng.getstate() if rng else None
+    try: yield
+    finally:
+        learn.model.load_state_dict(weights); learn.path = path; set_rng_state(state)
+        if opt: learn.opt.load_state_dict(opt); learn.opt.zero_grad()
+        else: learn.opt = None
+        if rng: learn.dls.train.rng = random.Random(); learn.dls.train.rng.setstate(rng_was)
+
+# %% ../nbs/09_lr_finder.ipynb #07f08169
 def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
                   start_lr=1e-6, # First rate
                   end_lr=1.,     # Last rate, unless the loss explodes before
                   num_it=80,     # Batches
                  )->RangeTest:
     "Smith's range test (Cyclical Learning Rates, section 3.3): weights, optimizer and random state are left as they were"
-    if num_it<10 or not 0<start_lr<end_lr:
-        raise CourseError(f'a range test of {num_it} batches from {start_lr} to {end_lr}: '
+    numbers = isinstance(num_it, int) and all(isinstance(r, (int, float)) for r in (start_lr, end_lr))
+    if not numbers or num_it<10 or not 0<start_lr<end_lr<np.inf:
+        raise CourseError(f'a range test of {num_it!r} batches from {start_lr!r} to {end_lr!r}: '
                           'give at least 10 batches, and a first rate above 0 and below the last')
-    state, path, rng, hypers = (rng_state(), learn.path, getattr(learn.dls.train, 'rng', None),
-                                deepcopy(learn.opt.hypers) if learn.opt else None)
-    rng_was = rng.getstate() if rng else None
-    with tempfile.TemporaryDirectory() as d:
-        learn.path = Path(d)
-        try:
-            with learn.no_bar(), learn.no_logging():
-                lrs, losses = range_curve(learn, start_lr, end_lr, num_it)
-        finally:
-            learn.path = path
-            set_rng_state(state)
-            if rng: learn.dls.train.rng = random.Random(); learn.dls.train.rng.setstate(rng_was)
-    if hypers: learn.opt.hypers = hypers
+    with tempfile.TemporaryDirectory() as d, untouched(learn), learn.no_bar(), learn.no_logging():
+        learn.path = Path(d) # `lr_find` writes the weights to a file, too
+        lrs, losses = range_curve(learn, start_lr, end_lr, num_it)
     return RangeTest(lrs.tolist(), losses.tolist(), {f.__name__: float(f(lrs, losses, num_it)[0]) for f in (valley, steep, minimum)})

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from covid_xray import course
+from covid_xray.core import CourseError
 
 CHAIN, FREE = [Path(f'{n}.ipynb') for n in ('10', '11', '12', '17')], [Path(f'{n}.ipynb') for n in ('00', '01', '02', '13c', '18')]
 
@@ -120,3 +121,20 @@ def test_a_forked_kernel_ends_with_whoever_asked_for_it(tmp_path):
         if not Path(f'/proc/{kernel}').exists(): return
         time.sleep(.1)
     pytest.fail(f'kernel {kernel} still runs')
+
+
+def test_a_dead_kernel_is_a_row_and_its_old_copy_is_gone(tmp_path):
+    cell = nbformat.v4.new_code_cell('import os; os._exit(3)')
+    kernel = dict(name='python3', display_name='python3', language='python')
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=kernel)), tmp_path/'01_dies.ipynb')
+    copy = tmp_path/'out'/'notebooks'/'01_dies.ipynb'
+    copy.parent.mkdir(parents=True)
+    copy.write_text('of yesterday, and whole')
+    assert 'Kernel died' in course.run_notebook(tmp_path/'01_dies.ipynb', tmp_path/'out')['status']
+    assert not copy.exists()
+
+
+@pytest.mark.parametrize('what', [b'{"cells": [', b'[1, 2]', b'\xff\xfe', b''])
+def test_what_is_no_notebook_is_named(tmp_path, what):
+    (tmp_path/'01_bad.ipynb').write_bytes(what)
+    with pytest.raises(CourseError, match='01_bad.ipynb is not a notebook .*: restore it'): course.notebook_parameters(tmp_path/'01_bad.ipynb', seed=1)
