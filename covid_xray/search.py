@@ -276,7 +276,7 @@ def print_search(record, data, out): # From `write_search`; the data set; the fo
     df = pd.DataFrame(record['trials']).round({c: 4 for c in ('F1', 'low', 'high', 'accuracy')})
     print(df.to_string(index=False))
     print(f'calling everybody ill: F1 {everybody_ill(data):.4f}')
-    print(f'validation patients of {data.name}; written to {Path(out)/"search.json"}. '
+    print(f'validation patients of {data.name}; written to {Path(out)/"search.json"}\n'
           'The best of many is too good: judge it once on the test set. Not a medical device.')
 
 # %% ../nbs/15_grid_search.ipynb #92ea792c
