@@ -106,7 +106,7 @@ def test_chapter_opens_and_closes_well(path):
 
 @pytest.mark.parametrize('path', NBS, ids=lambda p: p.stem)
 def test_outputs_are_fit_to_commit(path):
-    assert path.stat().st_size<1_500_000
+    assert path.stat().st_size<2_000_000
     outs = [o for c in cells(path, 'code') for o in c.get('outputs', [])]
     assert not [o for o in outs if o.output_type=='error']
     text = json.dumps([o for o in outs if 'image/png' not in o.get('data', {})])
