@@ -139,10 +139,12 @@ def make_objective(data, stages, # A `DataSet` of two classes; the recipe's `Sta
                    out, arch, seed=0, settings=None, device=None):
     "The function that Optuna maximises: validation F1 of the ill class (Deep Covid, section 5)"
     def objective(trial):
+        from tqdm import tqdm
         from covid_xray.covid_resnet import fit_stages
         params = suggest(trial)
         todo, folder = [with_params(s, params) for s in stages], Path(out)/'trials'/config_hash(plain(params))
         trial.set_user_attr('folder', folder.name)
+        tqdm.write(f'trial {trial.number}: '+', '.join(f'{k} {v:g}' if isinstance(v, float) else f'{k} {v}' for k,v in params.items()))
         run = fit_stages(folder, data, todo, arch, seed, settings, device, cbs=[reporter(trial, stages)])[-1]
         report = judge_cell(run, data, folder, params, settings, device)
         f1 = report['per_class'][data.vocab[-1]]['f1']
