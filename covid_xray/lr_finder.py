@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from .core import CourseError, choose
 import numpy as np, torch
@@ -158,11 +159,11 @@ def lr_range_test(learn,         # A `Learner`, fresh or fitted, frozen or not
                   num_it=80,     # Batches
                  )->RangeTest:
     "Smith's range test (Cyclical Learning Rates, section 3.3): weights, optimizer and random state are left as they were"
-    numbers = isinstance(num_it, int) and all(isinstance(r, (int, float)) for r in (start_lr, end_lr))
+    numbers = isinstance(num_it, Integral) and all(isinstance(r, Real) for r in (start_lr, end_lr)) # NumPy's, too
     if not numbers or num_it<10 or not 0<start_lr<end_lr<np.inf:
         raise CourseError(f'a range test of {num_it!r} batches from {start_lr!r} to {end_lr!r}: '
                           'give at least 10 batches, and a first rate above 0 and below the last')
     with tempfile.TemporaryDirectory() as d, untouched(learn), learn.no_bar(), learn.no_logging():
         learn.path = Path(d) # `lr_find` writes the weights to a file, too
-        lrs, losses = range_curve(learn, start_lr, end_lr, num_it)
+        lrs, losses = range_curve(learn, float(start_lr), float(end_lr), int(num_it))
     return RangeTest(lrs.tolist(), losses.tolist(), {f.__name__: float(f(lrs, losses, num_it)[0]) for f in (valley, steep, minimum)})
