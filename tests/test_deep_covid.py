@@ -15,7 +15,7 @@ from conftest import ROOT, one_line_error
 def start(code, *args, runs, **kw):
     "A Python process of its own that runs `code`"
     env = dict(os.environ, COVID_XRAY_RUNS=str(runs), OMP_NUM_THREADS='1')
-    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], env=env, cwd=ROOT, stderr=subprocess.STDOUT, text=True, **{'stdout': subprocess.PIPE, **kw})
 
 
 @pytest.fixture(scope='module')
@@ -109,18 +109,20 @@ def trials(out):
 def test_a_killed_search_goes_on_with_two_workers_and_does_no_cell_twice(tmp_path):
     from optuna.trial import TrialState
     out = tmp_path/'search'
-    first = start(SEARCH, out, runs=tmp_path/'runs', start_new_session=True)
+    logs = [open(tmp_path/f'{k}.log', 'w+') for k in range(3)] # a pipe that nobody reads fills up with bars on a slow machine, and stops its writer
+    first = start(SEARCH, out, runs=tmp_path/'runs', start_new_session=True, stdout=logs[2])
     for _ in range(600):
         time.sleep(.2)
         if len(list(out.glob('trials/*/report.json')))>=2: break
-        assert first.poll() is None, first.stdout.read()[-3000:]
+        assert first.poll() is None, (tmp_path/'2.log').read_text()[-3000:]
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     stages = [p.parent for p in out.glob('trials/*/*/stage.json')]
     early = {s/'weights.safetensors': (s/'weights.safetensors').stat().st_mtime_ns for s in stages} # killed before it told the study, a cell is judged again, not trained
     assert 2<=len(early)<6
-    workers = [start(SEARCH, out, runs=tmp_path/'runs') for _ in range(2)]
-    for w in workers: assert w.wait(timeout=400)==0, w.stdout.read()[-3000:]
+    workers = [start(SEARCH, out, runs=tmp_path/'runs', stdout=log) for log in logs[:2]]
+    for k, w in enumerate(workers): assert w.wait(timeout=400)==0, (tmp_path/f'{k}.log').read_text()[-3000:]
+    for log in logs: log.close()
     done = [t.user_attrs['cell'] for t in trials(out) if t.state==TrialState.COMPLETE]
     assert sorted(done)==list(range(6))
     assert not [t for t in trials(out) if t.state in (TrialState.RUNNING, TrialState.WAITING)]
