@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'no_bars_in_files', 'Settings', 'project_root', 'get_settings',
            'atomic_path', 'make_dir', 'plain', 'write_json', 'read_json', 'file_sha256', 'config_hash', 'locked',
-           'set_seed', 'check_seed', 'git_commit', 'versions', 'exercise', 'is_live', 'panel']
+           'set_seed', 'check_seed', 'git_commit', 'versions', 'exercise', 'get_shell', 'is_live', 'panel', 'html_bar',
+           'track']
 
 # %% ../nbs/00_core.ipynb #5ceb8617
 import difflib, hashlib, json, os, platform, random, subprocess, sys, textwrap, traceback, warnings
@@ -213,11 +214,15 @@ def exercise(name:str): # Chapter and number, such as 13d.1
         print(f'Exercise {name}: not yet\n  at {at}\n  {type(e).__name__}: {str(e).split(chr(10))[0]}'.rstrip(': '))
     else: print(f'Exercise {name}: right')
 
+# %% ../nbs/00_core.ipynb #f95cb4d8
+def get_shell(): # None in a script
+    "IPython's shell, which runs a notebook's cells"
+    return getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
+
 # %% ../nbs/00_core.ipynb #5645656e
 def is_live()->bool: # In JupyterLab, Jupyter Notebook, Colab or VS Code; not under papermill, nbdev_test or in a script
     "Does somebody sit before this notebook?"
-    shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
-    return bool({'JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'} & set(os.environ)) or '__vsc_ipynb_file__' in getattr(shell, 'user_ns', {})
+    return bool({'JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'} & set(os.environ)) or '__vsc_ipynb_file__' in getattr(get_shell(), 'user_ns', {})
 
 # %% ../nbs/00_core.ipynb #9d761a0f
 def panel(draw,      # A function of numbers that draws a figure
@@ -228,3 +233,39 @@ def panel(draw,      # A function of numbers that draws a figure
     from ipywidgets import FloatSlider, interact
     interact(draw, **{k: FloatSlider(start, min=low, max=high, step=step, description=k, continuous_update=False, readout_format='.3g')
                       for k,(low,high,step,start) in sliders.items()})
+
+# %% ../nbs/00_core.ipynb #4e86a4b3
+def html_bar():
+    "tqdm's bar as a piece of HTML in the cell's output"
+    from html import escape
+    from IPython.display import HTML, display
+    from tqdm import tqdm
+    class HTMLBar(tqdm):
+        shown = None
+        def __init__(self, *args, **kwargs): super().__init__(*args, gui=True, **kwargs) # it writes nothing by itself
+        def display(self, *args, **kwargs):
+            text = self.format_meter(**self.format_dict | dict(bar_format='{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]'))
+            page = HTML(f'<progress max="{self.total or 1}" value="{self.n}"></progress> {escape(text)}')
+            if self.shown: self.shown.update(page)
+            else: self.shown = display(page, display_id=True)
+        def clear(self, *args, **kwargs): pass # what others print stands below a piece of HTML, not in its line
+        def close(self):
+            closed = self.disable
+            super().close()
+            if self.shown and not closed: self.display() if self.leave else self.shown.update(HTML(''))
+    return HTMLBar
+
+# %% ../nbs/00_core.ipynb #b79a6698
+def track(it=None,       # What to go through; None: count by hand, with the bar's `update()`
+          desc='',       # What is being counted
+          progress=True, # False: no bar
+          delay=1,       # Seconds without a bar
+          leave=False,   # Let the full bar stay
+          **kwargs,      # tqdm's, such as `total` and `unit`
+         ):              # tqdm's bar: an iterator and a context
+    "A bar for long work: HTML in a live notebook, a line of text in a terminal, nothing in a file or under papermill"
+    if hasattr(get_shell(), 'kernel'): bar, hidden = html_bar(), not (progress and is_live())
+    else:
+        from tqdm import tqdm
+        bar, hidden = tqdm, None if progress else True # None: tqdm asks whether stderr is a terminal
+    return bar(it, desc=desc, disable=hidden, delay=delay, leave=leave, **kwargs)

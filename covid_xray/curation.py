@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings
+from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings, track
 from .phantom import make_phantoms
 from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files
 from .sources import read_covid_chestxray, read_covidnet_lists, read_kermany
@@ -159,12 +159,11 @@ def readable(df, root,       # Rows with a `path` each; what the paths are relat
              remedy:str='get it again, or take it out; covid_xray_curate --out lists such files', # What the user should do
             )->pd.DataFrame: # The other rows, with width, height and sha256
     "Facts of the files that can be decoded"
-    from tqdm import tqdm
     check_files(df, root)
     with ThreadPoolExecutor(os.cpu_count()) as ex, warnings.catch_warnings():
         warnings.simplefilter('ignore') # what matters is in the reasons
         facts = ex.map(try_file, [Path(root)/p for p in df.path])
-        facts = list(tqdm(facts, total=len(df), desc='reading files', unit='file', delay=1, leave=False))
+        facts = list(track(facts, 'reading files', total=len(df), unit='file'))
     facts = pd.DataFrame(facts, index=df.index).reindex(columns=['width', 'height', 'sha256', 'reason'])
     wrong = facts.reason.notna()
     lost = [dict(path=p, reason=r) for p,r in zip(df.path[wrong], facts.reason[wrong])]
@@ -223,7 +222,7 @@ def phantom(settings,           # The course's folders; the phantoms are drawn b
             confound=0.,        # 1: site and age give the label away
            )->DataSet:          # Extra columns `site` and `mask` (path of the lesion mask)
     "The phantom data set: drawn if absent, a fifth of the patients for the test"
-    root = make_phantoms(settings.cache/'phantom', per_class, size, seed, confound, progress=sys.stderr.isatty())
+    root = make_phantoms(settings.cache/'phantom', per_class, size, seed, confound)
     df = pd.read_csv(root/'phantoms.csv')
     df = df.assign(source='phantom', view='PA', license='Apache-2.0', image_id='phantom/'+df.path.str.split('/').str[-1],
                    patient_id='phantom-'+df.patient_id.astype(str)).drop(columns='image')

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import CourseError, choose, config_hash, file_sha256, get_settings, locked, one_line_errors, read_json, write_json
+from .core import CourseError, choose, config_hash, file_sha256, get_settings, locked, one_line_errors, read_json, track, write_json
 from .sources import COLLECTIONS, Collection, describe, image_files
 
 # %% ../nbs/02b_download.ipynb #5a037328
@@ -154,12 +154,11 @@ def unpack(path,               # The archive
            progress:bool=True,
           )->Path:             # The folder, complete; unsafe, damaged or incomplete: `CourseError`
     "Unpack what we want of an archive, after a look at all of it"
-    from tqdm import tqdm
     keep,limit = c.keep or c.needs, 20*Path(path).stat().st_size + 50e6
     with entries(path) as es:
         es = [e for e in checked_entries(es, limit) if '__MACOSX' not in e['name'] and not posixpath.basename(e['name']).startswith('.')]
         top = archive_top([e['name'] for e in es], c.needs)
-        for e in tqdm(es, desc='unpacking', unit='file', delay=1, leave=False, disable=not progress):
+        for e in track(es, 'unpacking', progress, unit='file'):
             rel = e['name'][len(top):]
             if e['kind']!='file' or not e['name'].startswith(top) or not any(f'{rel}/'.startswith(f'{k}/') for k in keep): continue
             to = folder/rel

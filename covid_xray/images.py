@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked
+from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked, track
 
 # %% ../nbs/05_images.ipynb #2376ab7f
 class ImageError(CourseError):
@@ -332,11 +332,10 @@ def fill(df, root, files,           # Manifest rows; folder of their paths; {siz
          workers=None,              # Threads; default: one a core
          progress=True):            # Show a progress bar
     "Decode each file once and append its squares to the files; a bad image raises `ImageError`"
-    from tqdm import tqdm
     read = lambda r: read_squares(Path(root)/r[0], files, method, r[1])
     with ThreadPoolExecutor(workers or os.cpu_count()) as ex:
         done = ex.map(read, zip(df.path, df.sha256))
-        for imgs in tqdm(done, total=len(df), desc='images', unit='image', leave=False, disable=not progress):
+        for imgs in track(done, 'images', progress, total=len(df), unit='image'):
             for f,o in zip(files.values(), imgs): f.write(o.tobytes())
 
 # %% ../nbs/05_images.ipynb #5b02db85

@@ -76,9 +76,8 @@ def check_train(data): # A `DataSet`
 # %% ../nbs/07_loaders.ipynb #0e3ee9ec
 def cache_images(data, sizes,   # A `DataSet`; sides in pixels
                  settings=None, # Default: `get_settings()`
-                 method='squish', progress=None): # As in `square`; None: a bar for more than 1000 images
+                 method='squish', progress=True): # As in `square`; show a bar?
     "Make the image caches of a data set, all sizes from one decoding; done at once if they exist"
-    progress = len(data.manifest)>1000 if progress is None else progress
     return build_caches(data.manifest, data.root, sizes, (settings or get_settings()).cache/'images', method, progress=progress)
 
 # %% ../nbs/07_loaders.ipynb #137a1aca

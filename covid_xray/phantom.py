@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw
-from .core import VOCABS, CourseError, atomic_path, choose, config_hash, locked, make_dir
+from .core import VOCABS, CourseError, atomic_path, choose, config_hash, locked, make_dir, track
 
 # %% ../nbs/01_phantom.ipynb #e0d45840
 LABELS = VOCABS['covidx'] # The patterns we can draw: normal, bacterial, viral, covid
@@ -457,7 +457,6 @@ def make_phantoms(root,             # Folder for phantom data sets
                   progress=True,    # Show a bar?
                  )->Path:           # root/<fingerprint>, holding images/, masks/ and phantoms.csv
     "Write a phantom data set; one that is complete is returned at once"
-    from tqdm import tqdm
     df = phantom_table(per_class, seed, confound)
     out = Path(root)/config_hash(dict(version=2, per_class=per_class, size=size, seed=seed, confound=float(confound)))
     if (out/'phantoms.csv').is_file(): return out
@@ -468,6 +467,6 @@ def make_phantoms(root,             # Folder for phantom data sets
         df['path'], df['mask'] = [f'images/{n}' for n in name], [f'masks/{n}' for n in name]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as ex:
             jobs = ex.map(lambda r: write_phantom(r, out, size, seed), df.itertuples())
-            for _ in tqdm(jobs, total=len(df), desc='phantoms', disable=not progress, leave=False): pass
+            for _ in track(jobs, 'phantoms', progress, total=len(df)): pass
         with atomic_path(out/'phantoms.csv') as tmp: df.to_csv(tmp, index=False)
     return out

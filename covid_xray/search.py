@@ -14,7 +14,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, no_bars_in_files, one_line_errors, plain, versions, write_json
+from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, no_bars_in_files
+from .core import one_line_errors, plain, track, versions, write_json
 from fastcore.script import call_parse
 
 # %% ../nbs/15_grid_search.ipynb #a6ffea9f
@@ -164,12 +165,11 @@ def open_cells(study): # (waiting, running): numbers of cells
 def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show a bar? `poll`: seconds between looks while others finish
     "Train cells from the queue until all of the grid are done"
     import optuna
-    from tqdm import tqdm
     def of_the_queue(trial):
         if 'cell' not in trial.user_attrs: raise optuna.TrialPruned('no cell left') # another worker was faster: the queue is empty
         if has_elder(study, trial): raise optuna.TrialPruned('another trial has this cell')
         return objective(trial)
-    with tqdm(total=len(cells(grid)), desc='cells', disable=not progress) as bar:
+    with track(desc='cells', progress=progress, total=len(cells(grid)), leave=True) as bar:
         while True:
             optuna.storages.fail_stale_trials(study)
             waiting, running = open_cells(study)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from .core import CourseError, make_dir, project_root
+from .core import CourseError, make_dir, project_root, track
 from .student import directives, fresh_dir
 
 # %% ../nbs/81_site.ipynb #3d0835fe
@@ -392,14 +392,13 @@ def build_site(out,           # The site goes to `out/site`
                progress:bool=True, # Draw a bar?
               )->Path:        # The site; `index.html` is its front page
     "Chapters, results and reference as static pages with search; whole or not at all"
-    from tqdm import tqdm
     check_packages()
     nbs, to = Path(nbs or project_root()/'nbs').absolute(), Path(out)/'site'
     pages = site_pages(nbs, executed)
     with fresh_site(to) as new, tempfile.TemporaryDirectory() as src:
         names = site_sources(pages, Path(src), nbs.parent)
         steps = 2*sum(1 for f in Path(src).rglob('*') if f.suffix in ('.md', '.ipynb'))
-        with tqdm(total=steps, desc='pages read and written', leave=False, disable=None if progress else True) as bar: # None: not in a file
+        with track(desc='pages read and written', progress=progress, total=steps) as bar:
             warned = render(src, new, sphinx_settings(title_of(Path(src)/'index.md'), names), lambda page: bar.update())
         if bad := check_site(new): raise CourseError(f'{len(bad)} findings in the site, mend the chapter: ' + '; '.join(bad[:5]))
         if warned: warnings.warn(f'{len(warned)} remarks of Sphinx, the first: {warned[0]}')

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, choose, file_sha256
+from .core import CourseError, choose, file_sha256, track
 
 # %% ../nbs/02_sources.ipynb #6c762962
 @dataclass(frozen=True)
@@ -318,11 +318,10 @@ def add_facts(df,                # Rows with a `path` each
               progress:bool=True,# Show a bar after a second?
              )->pd.DataFrame:    # A copy with width, height and sha256
     "Read the facts of all files, on several threads"
-    from tqdm import tqdm
     check_files(df, root)
     with ThreadPoolExecutor(min(8, 2*(os.cpu_count() or 1))) as ex:
         facts = ex.map(image_facts, [Path(root)/p for p in df.path])
-        bar = tqdm(facts, total=len(df), desc='reading files', unit='file', delay=1, leave=False, disable=not progress)
+        bar = track(facts, 'reading files', progress, total=len(df), unit='file')
         try: facts = pd.DataFrame(list(bar), index=df.index)
         except BaseException: ex.shutdown(cancel_futures=True); raise
     return df.assign(**facts)

@@ -9,6 +9,7 @@ import pytest
 from conftest import NBS, ROOT
 from test_commands import one_line_error
 
+from covid_xray import site as site_module
 from covid_xray.core import CourseError
 from covid_xray.site import build_site, check_site, mend_link, mend_links, page_notebook, site_pages
 
@@ -66,14 +67,13 @@ def test_two_notebooks_make_a_site_without_findings_or_remarks(tmp_path, capfd):
 
 
 def test_the_bar_counts_every_page_and_disturbs_none(tmp_path, monkeypatch):
-    import tqdm
     steps = []
     class Bar:
         def __init__(self, total, **kw): self.total = total
         def __enter__(self): return self
         def __exit__(self, *args): pass
         def update(self): return steps.append(self.total) or True # tqdm returns True when it draws
-    monkeypatch.setattr(tqdm, 'tqdm', Bar)
+    monkeypatch.setattr(site_module, 'track', Bar)
     build_site(tmp_path/'out', nbs=small(tmp_path))
     assert steps[0]<=len(steps)<=steps[0]+3, 'read and written, and the search and the index of names'
 

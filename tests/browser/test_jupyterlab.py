@@ -26,6 +26,13 @@ TRAINS = '10_stage1_128'
 CHAPTERS = os.environ.get('COVID_XRAY_CHAPTERS', f'13d_threshold {TRAINS}').split()
 if CHAPTERS==['all']: CHAPTERS = [p.stem for p in NBS]
 
+SLOW = '''from time import sleep
+from covid_xray.core import track
+with track(desc='kept', total=2, leave=True, delay=0) as bar:
+    for i in track(range(30), 'files'):
+        sleep(.1)
+        if i%15==14: bar.update(); bar.write(f'{i+1} read')'''
+
 RUNS_FOR = 300 # seconds, at most
 
 SAID = {'00_core': 'interrupted: what was finished is kept', '03_curation': 'images are left out'} # on stderr, with a sentence in the chapter
@@ -81,6 +88,8 @@ def lab(browser, tmp_path_factory):
         for c in nb.cells:
             if c.cell_type=='code': c.outputs, c.execution_count = [], None
         nbformat.write(nb, f)
+    kernel = dict(name='python3', display_name='Python 3', language='python')
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SLOW)], metadata=dict(kernelspec=kernel)), tmp/'nbs'/'slow.ipynb')
     for name, values in SETTINGS.items():
         f = tmp/'settings'/'@jupyterlab'/f'{name}.jupyterlab-settings'
         f.parent.mkdir(parents=True, exist_ok=True)
@@ -215,3 +224,12 @@ def test_training_shows_a_bar_that_ends(ran):
     assert ran.bars['seen'], 'no progress bar was seen'
     bars = [b for c in ran.cells for b in c['bars']]
     assert not any(c['bad_bars'] for c in ran.cells) and all(b==1 for b in bars), bars
+
+
+@pytest.mark.parametrize('ran', ['slow'], indirect=True)
+def test_a_bar_of_ours_comes_goes_and_leaves_no_red_box(ran):
+    cell = ran.cells[0]
+    assert not cell['errors'] and not cell['stderr'] and not ran.log.errors
+    assert ran.bars['seen'] and ran.bars['most']==1
+    assert cell['bars']==[1], 'the one that is to stay stands full, the other is gone'
+    assert ''.join(o.text for o in ran.saved.cells[0].outputs if o.output_type=='stream')=='15 read\n30 read\n'
