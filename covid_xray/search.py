@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GRID', 'FIELDS', 'cells', 'with_params', 'get_optuna', 'open_storage', 'open_study', 'queue_cell', 'fill_queue',
-           'has_elder', 'reporter', 'judge_cell', 'make_objective', 'open_cells', 'work_off', 'check_search',
-           'check_grid', 'grid_search', 'search_table', 'everybody_ill', 'suggest_all', 'tpe_search', 'write_search',
-           'print_search', 'covid_xray_search']
+           'has_elder', 'reporter', 'judge_cell', 'make_objective', 'open_cells', 'first_beats', 'next_trial',
+           'work_off', 'check_search', 'check_grid', 'grid_search', 'search_table', 'everybody_ill', 'suggest_all',
+           'tpe_search', 'write_search', 'print_search', 'covid_xray_search']
 
 # %% ../nbs/15_grid_search.ipynb #818d2709
 import time, warnings
@@ -161,6 +161,28 @@ def open_cells(study): # (waiting, running): numbers of cells
     trials = [t for t in study.get_trials(deepcopy=False) if 'cell' in t.user_attrs]
     return tuple({t.user_attrs['cell'] for t in trials if t.state==s} for s in (TrialState.WAITING, TrialState.RUNNING))
 
+# %% ../nbs/15_grid_search.ipynb #88925ce8
+def first_beats(study, met): # `met`: a set of the trials that had theirs; grows
+    "A heartbeat for each running trial at first sight: if nobody goes on beating, it counts as dead after the grace period"
+    from optuna.trial import TrialState
+    for t in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if t.number not in met: study._storage.record_heartbeat(t._trial_id)
+        met.add(t.number)
+
+# %% ../nbs/15_grid_search.ipynb #356f9880
+def next_trial(study, objective):
+    "Run one trial; if others took this worker for dead meanwhile, leave the trial to them and say so"
+    from optuna.trial import TrialState
+    lost = []
+    def watched(trial):
+        try: return objective(trial)
+        finally:
+            if study.get_trials(deepcopy=False)[trial.number].state!=TrialState.RUNNING: lost.append(trial.number)
+    try: study.optimize(watched, n_trials=1)
+    except Exception:
+        if not lost: raise
+        print(f'trial {lost[0]}: another worker took this one for dead and has the trial now (did this computer sleep?)')
+
 # %% ../nbs/15_grid_search.ipynb #a66b0b15
 def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show a bar? `poll`: seconds between looks while others finish
     "Train cells from the queue until all of the grid are done"
@@ -169,13 +191,15 @@ def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show
         if 'cell' not in trial.user_attrs: raise optuna.TrialPruned('no cell left') # another worker was faster: the queue is empty
         if has_elder(study, trial): raise optuna.TrialPruned('another trial has this cell')
         return objective(trial)
+    met = set()
     with track(desc='cells', progress=progress, total=len(cells(grid)), leave=True) as bar:
         while True:
             optuna.storages.fail_stale_trials(study)
+            first_beats(study, met)
             waiting, running = open_cells(study)
             bar.n = bar.total-len(waiting|running); bar.refresh()
             if not waiting and not running: break
-            if waiting: study.optimize(of_the_queue, n_trials=1)
+            if waiting: next_trial(study, of_the_queue)
             else: time.sleep(poll)
 
 # %% ../nbs/15_grid_search.ipynb #4e7f8d3f
@@ -258,10 +282,8 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
     study = open_study(storage or f'sqlite:///{(out/"study.db").as_posix()}', name, facts, first,
                        optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1), joiner=joiner)
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    stop = optuna.study.MaxTrialsCallback(n_trials, states=done)
-    if len(study.get_trials(states=done, deepcopy=False))<n_trials:
-        study.optimize(make_objective(data, stages, suggest, out, arch, seed, settings, device),
-                       n_trials=n_trials, callbacks=[stop], show_progress_bar=False)
+    objective = make_objective(data, stages, suggest, out, arch, seed, settings, device)
+    while len(study.get_trials(states=done, deepcopy=False))<n_trials: next_trial(study, objective)
     return study
 
 # %% ../nbs/15_grid_search.ipynb #f83dcc64
