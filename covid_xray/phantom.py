@@ -9,7 +9,7 @@ __all__ = ['LABELS', 'SITES', 'rng_for', 'draw_build', 'draw_pose', 'axis', 'see
            'draw_patient', 'phantom_table', 'write_phantom', 'make_phantoms']
 
 # %% ../nbs/01_phantom.ipynb #c4d79e00
-import math, os
+import math, os, shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -442,8 +442,11 @@ def phantom_table(per_class:int=75, # Patients of each class
 def write_phantom(row,        # One row of the table of `make_phantoms`
                   root,       # The data set's folder
                   size, seed, # Pixels a side; the data set's seed
+                  sisters=(), # Folders of other sets that may hold the same phantom
                  ):
-    "Draw one phantom and write its image and mask as 8-bit grey PNG"
+    "Draw one phantom, or copy it from a sister; image and mask are 8-bit grey PNG"
+    for s in sisters:
+        if (s/row.path).is_file() and (s/row.mask).is_file(): return [shutil.copyfile(s/p, root/p) for p in (row.path, row.mask)]
     img, mask = draw_phantom(row.label, row.patient_id, row.image, row.site, row.age, size, seed)
     Image.fromarray(img).save(root/row.path, compress_level=1)
     Image.fromarray(mask.astype(np.uint8)*255).save(root/row.mask, compress_level=1)
@@ -455,18 +458,20 @@ def make_phantoms(root,             # Folder for phantom data sets
                   seed:int=0,       # The data set's seed
                   confound=0.,      # As for `phantom_table`
                   progress=True,    # Show a bar?
-                 )->Path:           # root/<fingerprint>, holding images/, masks/ and phantoms.csv
+                 )->Path:           # root/<fingerprint>-<per_class>, holding images/, masks/ and phantoms.csv
     "Write a phantom data set; one that is complete is returned at once"
     df = phantom_table(per_class, seed, confound)
-    out = Path(root)/config_hash(dict(version=2, per_class=per_class, size=size, seed=seed, confound=float(confound)))
+    kin = config_hash(dict(version=2, size=size, seed=seed, confound=float(confound)))
+    out = Path(root)/f'{kin}-{per_class}'
     if (out/'phantoms.csv').is_file(): return out
     with locked(out):
         if (out/'phantoms.csv').is_file(): return out
         for d in 'images', 'masks': make_dir(out/d)
         name = [f'p{p:04}_{i}.png' for p,i in zip(df.patient_id, df.image)]
         df['path'], df['mask'] = [f'images/{n}' for n in name], [f'masks/{n}' for n in name]
+        sisters = [f.parent for f in Path(root).glob(f'{kin}-*/phantoms.csv')]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as ex:
-            jobs = ex.map(lambda r: write_phantom(r, out, size, seed), df.itertuples())
+            jobs = ex.map(lambda r: write_phantom(r, out, size, seed, sisters), df.itertuples())
             for _ in track(jobs, 'phantoms', progress, total=len(df)): pass
         with atomic_path(out/'phantoms.csv') as tmp: df.to_csv(tmp, index=False)
     return out
