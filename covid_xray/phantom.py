@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'SITES', 'rng_for', 'draw_build', 'draw_pose', 'axis', 'see', 'to_pixels', 'dome', 'smooth', 'oval', 'ball',
            'rod', 'tube', 'body', 'wall', 'lungs', 'mediastinum', 'ribs', 'other_bones', 'branches', 'strokes', 'cloud',
            'blur', 'bacterial', 'viral', 'covid', 'lesion', 'expose', 'mark', 'finish', 'tissue', 'draw_phantom',
-           'draw_patient', 'phantom_table', 'write_phantom', 'make_phantoms']
+           'draw_patient', 'phantom_table', 'write_phantom', 'copy_phantom', 'make_phantoms']
 
 # %% ../nbs/01_phantom.ipynb #c4d79e00
 import math, os, shutil
@@ -442,14 +442,18 @@ def phantom_table(per_class:int=75, # Patients of each class
 def write_phantom(row,        # One row of the table of `make_phantoms`
                   root,       # The data set's folder
                   size, seed, # Pixels a side; the data set's seed
-                  sisters=(), # Folders of other sets that may hold the same phantom
                  ):
-    "Draw one phantom, or copy it from a sister; image and mask are 8-bit grey PNG"
-    for s in sisters:
-        if (s/row.path).is_file() and (s/row.mask).is_file(): return [shutil.copyfile(s/p, root/p) for p in (row.path, row.mask)]
+    "Draw one phantom and write its image and mask as 8-bit grey PNG"
     img, mask = draw_phantom(row.label, row.patient_id, row.image, row.site, row.age, size, seed)
     Image.fromarray(img).save(root/row.path, compress_level=1)
     Image.fromarray(mask.astype(np.uint8)*255).save(root/row.mask, compress_level=1)
+
+# %% ../nbs/01_phantom.ipynb #e01495a9
+def copy_phantom(row, root, sisters)->bool: # A row and a folder as above; folders of other sets, of the same size and seed
+    "Copy a phantom from a set that has it"
+    has = next((s for s in sisters if (s/row.path).is_file() and (s/row.mask).is_file()), None)
+    for p in (row.path, row.mask) if has else (): shutil.copyfile(has/p, root/p)
+    return has is not None
 
 # %% ../nbs/01_phantom.ipynb #79149c98
 def make_phantoms(root,             # Folder for phantom data sets
@@ -471,7 +475,7 @@ def make_phantoms(root,             # Folder for phantom data sets
         df['path'], df['mask'] = [f'images/{n}' for n in name], [f'masks/{n}' for n in name]
         sisters = [f.parent for f in Path(root).glob(f'{kin}-*/phantoms.csv')]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as ex:
-            jobs = ex.map(lambda r: write_phantom(r, out, size, seed, sisters), df.itertuples())
+            jobs = ex.map(lambda r: copy_phantom(r, out, sisters) or write_phantom(r, out, size, seed), df.itertuples())
             for _ in track(jobs, 'phantoms', progress, total=len(df)): pass
         with atomic_path(out/'phantoms.csv') as tmp: df.to_csv(tmp, index=False)
     return out
