@@ -172,10 +172,12 @@ def probe(X, y,        # Features (n,F); boolean (n,)
     "How well can a small model tell y from the rest, on patients it has not seen?"
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from threadpoolctl import threadpool_limits
     from covid_xray.evaluation import auroc, middle, patient_weights
     model = HistGradientBoostingClassifier(max_iter=50, random_state=seed) if trees else quick_model()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    p = cross_val_predict(model, X, y, groups=patients, cv=folds, method='predict_proba')[:,1]
+    with threadpool_limits(1): # trees this small wait for each other on more
+        p = cross_val_predict(model, X, y, groups=patients, cv=folds, method='predict_proba')[:,1]
     who = pd.factorize(np.asarray(patients))[0]
     draws = patient_weights(who.max()+1, n_boot, seed)[:,who]
     return dict(zip(('value', 'low', 'high'), map(float, (*auroc(y, p), *middle(auroc(y, p, draws))))))
