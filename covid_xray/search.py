@@ -203,13 +203,15 @@ def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show
             else: time.sleep(poll)
 
 # %% ../nbs/15_grid_search.ipynb #4e7f8d3f
-def check_search(data, stages, arch, seed, device): # As in `grid_search`
+def check_search(data, stages, arch, seed, device, grace=30): # As in `grid_search`
     "What would stop a search in its middle stops it before it begins, with a `CourseError`"
     from covid_xray.backbones import ARCHS, check_input
     from covid_xray.lr_finder import pick_device
+    if not hasattr(data, 'vocab'): raise CourseError(f'{data!r} is no data set: load it with curation.load_data')
     if len(data.vocab)!=2: raise CourseError(f'{data.name} has {len(data.vocab)} classes: fold them with deep_covid.two_classes')
     if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
-    if not stages: raise CourseError('no stage to train: give at least one')
+    if not isinstance(stages, (list, tuple)) or not stages: raise CourseError('no list of stages to train: give at least one, as in [stage]')
+    if not isinstance(grace, int) or grace<1: raise CourseError(f'a grace period of {grace!r}: give whole seconds, at least 1')
     choose(arch, ARCHS, 'architecture'); check_seed(seed); pick_device(device)
     for s in stages: check_input(arch, s.size)
 
@@ -218,7 +220,7 @@ def check_grid(grid, stages): # Field → values; the recipe's `Stage`s
     "A grid must be lists of different values that make sense in every stage"
     if not isinstance(grid, dict) or not grid: raise CourseError("a grid is a dictionary of lists, such as dict(lr=(1e-3, 1e-4)): give one")
     for k,v in grid.items():
-        if not isinstance(v, (list, tuple)) or not v or len(set(v))<len(v):
+        if not isinstance(v, (list, tuple)) or not v or any(v.count(x)>1 for x in v):
             raise CourseError(f'the values of {k} are {v!r}: give a list of at least one, all different')
     for s in stages:
         for p in cells(grid): with_params(s, p)
@@ -230,10 +232,10 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
                 arch='efficientnet_lite0', seed=0,
                 storage=None,  # Address of a database that workers share
                 name='grid', settings=None, device=None,
-                grace=30,      # Seconds after which a silent worker counts as dead
+                grace=30,      # Whole seconds after which a silent worker counts as dead
                 progress=True):# Show a bar of the cells?
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
-    check_search(data, stages, arch, seed, device); check_grid(grid, stages)
+    check_search(data, stages, arch, seed, device, grace); check_grid(grid, stages)
     out = make_dir(out)
     facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256,
                  arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
