@@ -11,6 +11,7 @@ __all__ = ['fingerprint', 'near_pairs', 'find_duplicates', 'duplicate_table', 'p
 import io, os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse
@@ -247,6 +248,7 @@ def audit(data, settings=None, # A `DataSet`
          )->dict:              # Plain numbers: duplicates, leak, official, shift, blind
     "Duplicates, the price of the leak and of the shift, and what can be told without a lung"
     from covid_xray.evaluation import interval
+    if not isinstance(seeds, Integral) or seeds<2: raise CourseError(f'{seeds!r} splits: give a whole number, at least 2, for an interval')
     X, m = frozen_features(data, settings=settings), data.manifest.reset_index(drop=True)
     leak, test, out = price_of_leak(m, X, seeds), (m.split=='test').to_numpy(), {}
     acc = {f'{n}, by {by}': mean_interval(d.accuracy) for (n,by),d in leak.groupby(['model', 'by'])}

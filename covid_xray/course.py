@@ -91,13 +91,15 @@ def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launch
                   method=None, # How it starts processes (data loaders); None: as Python does
                  ):
     "In a forked process: be the kernel that `cmd` describes, until it is told to stop, or the process that wanted it ends"
-    import matplotlib
+    import matplotlib, numpy as np
     from ipykernel.kernelapp import IPKernelApp
     gc.freeze() # what was loaded is not garbage: do not look through it again
     os.setsid() # a signal for this kernel is for its data loaders, too
     os.chdir(folder)
     multiprocessing.set_start_method(method, force=True) # else its loaders would begin with a server of their own
     os.environ.clear(); os.environ.update(env)
+    np.random.seed() # else all copies would draw the same numbers
+    if 'torch' in sys.modules: sys.modules['torch'].seed()
     matplotlib.rcParams['backend'] = env.get('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
     sys.argv[1:] = [*cmd[3:], f'--IPKernelApp.parent_handle={os.getppid()}']

@@ -9,7 +9,7 @@ __all__ = ['GRID', 'FIELDS', 'cells', 'with_params', 'get_optuna', 'open_storage
            'tpe_search', 'write_search', 'print_search', 'covid_xray_search']
 
 # %% ../nbs/15_grid_search.ipynb #818d2709
-import time, warnings
+import collections, math, numbers, time, warnings
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -56,13 +56,15 @@ def open_storage(url,      # An SQLAlchemy address, for instance sqlite:///searc
     "The database of a study; a dead worker's trial is given out again after half a minute"
     storages = get_optuna().storages
     patient = dict(connect_args=dict(timeout=60)) if url.startswith('sqlite') else None
-    try: return storages.RDBStorage(url, engine_kwargs=patient, heartbeat_interval=max(1, grace//6), grace_period=grace,
-                                    heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
-    except ImportError as e: raise CourseError(f'for the storage {url.split(":")[0]}:// a driver is missing ({e}): '
-                                               'install it, for instance with pip install psycopg2-binary') from None
-    except Exception as e:
-        raise CourseError(f'the storage {url.split("@")[-1]} cannot be opened ({type(e).__name__}): '
-                          'give an address such as sqlite:///search.db') from None
+    for left in range(4, -1, -1):
+        try: return storages.RDBStorage(url, engine_kwargs=patient, heartbeat_interval=max(1, grace//6), grace_period=grace,
+                                        heartbeat_stale_trial_callback=storages.RetryHeartbeatStaleTrialCallback())
+        except ImportError as e: raise CourseError(f'for the storage {url.split(":")[0]}:// a driver is missing ({e}): '
+                                                   'install it, for instance with pip install psycopg2-binary') from None
+        except Exception as e:
+            if left and type(e).__name__ in ('IntegrityError', 'OperationalError'): time.sleep(.3) # two made its tables at one moment
+            else: raise CourseError(f'the storage {url.split("@")[-1]} cannot be opened ({type(e).__name__}): '
+                                    'give an address such as sqlite:///search.db') from None
 
 # %% ../nbs/15_grid_search.ipynb #d5668b36
 def open_study(url,    # As in `open_storage`
@@ -97,9 +99,9 @@ def queue_cell(study, grid, i): # A study; field → values; number of the cell
 
 # %% ../nbs/15_grid_search.ipynb #28bcb20e
 def fill_queue(study, grid): # A study; field → values
-    "Queue every cell that no trial has, or only a failed one"
+    "Queue every cell that no trial has, or only a failed one, or one that left it to such"
     from optuna.trial import TrialState
-    have = {t.user_attrs.get('cell') for t in study.get_trials(deepcopy=False) if t.state!=TrialState.FAIL}
+    have = {t.user_attrs.get('cell') for t in study.get_trials(deepcopy=False) if t.state not in (TrialState.FAIL, TrialState.PRUNED)}
     for i in range(len(cells(grid))):
         if i not in have: queue_cell(study, grid, i)
 
@@ -175,9 +177,11 @@ def next_trial(study, objective):
     from optuna.trial import TrialState
     lost = []
     def watched(trial):
-        try: return objective(trial)
+        try: value = objective(trial)
         finally:
             if study.get_trials(deepcopy=False)[trial.number].state!=TrialState.RUNNING: lost.append(trial.number)
+        if isinstance(value, numbers.Real) and math.isfinite(value): return value
+        raise CourseError(f'trial {trial.number} ended with the value {value!r}: the objective must return a number')
     try: study.optimize(watched, n_trials=1)
     except Exception:
         if not lost: raise
@@ -198,7 +202,9 @@ def work_off(study, objective, grid, progress=True, poll=2.): # `progress`: show
             first_beats(study, met)
             waiting, running = open_cells(study)
             bar.n = bar.total-len(waiting|running); bar.refresh()
-            if not waiting and not running: break
+            if not waiting and not running:
+                fill_queue(study, grid) # what failed in another worker: Ctrl-C there, or a full disk
+                if not (waiting := open_cells(study)[0]): break
             if waiting: next_trial(study, of_the_queue)
             else: time.sleep(poll)
 
@@ -209,21 +215,22 @@ def check_search(data, stages, arch, seed, device, grace=30): # As in `grid_sear
     from covid_xray.lr_finder import pick_device
     if not hasattr(data, 'vocab'): raise CourseError(f'{data!r} is no data set: load it with curation.load_data')
     if len(data.vocab)!=2: raise CourseError(f'{data.name} has {len(data.vocab)} classes: fold them with deep_covid.two_classes')
-    if not len(data.split('valid')): raise CourseError(f'{data.name} has no validation patients: cut them with splits.cut_valid')
+    if set(data.split('valid').label)!=set(data.vocab): raise CourseError(f'{data.name} has no validation patients of each class: '
+                                                                        'cut them with splits.cut_valid')
     if not isinstance(stages, (list, tuple)) or not stages: raise CourseError('no list of stages to train: give at least one, as in [stage]')
     if not isinstance(grace, int) or grace<1: raise CourseError(f'a grace period of {grace!r}: give whole seconds, at least 1')
     choose(arch, ARCHS, 'architecture'); check_seed(seed); pick_device(device)
     for s in stages: check_input(arch, s.size)
 
 # %% ../nbs/15_grid_search.ipynb #7bdd0cb4
-def check_grid(grid, stages): # Field → values; the recipe's `Stage`s
+def check_grid(grid, stages)->dict: # Field → values; the recipe's `Stage`s. The grid in plain values
     "A grid must be lists of different values that make sense in every stage"
-    if not isinstance(grid, dict) or not grid: raise CourseError("a grid is a dictionary of lists, such as dict(lr=(1e-3, 1e-4)): give one")
+    if not isinstance(grid := plain(grid), dict) or not grid: raise CourseError('a grid is a dictionary of lists, such as dict(lr=(1e-3, 1e-4)): give one')
     for k,v in grid.items():
         if not isinstance(v, (list, tuple)) or not v or any(v.count(x)>1 for x in v):
             raise CourseError(f'the values of {k} are {v!r}: give a list of at least one, all different')
-    for s in stages:
-        for p in cells(grid): with_params(s, p)
+    for s,p in product(stages, cells(grid)): with_params(s, p)
+    return grid
 
 # %% ../nbs/15_grid_search.ipynb #d59f8c6b
 def grid_search(data, stages,  # A `DataSet` of two classes, validation patients cut; the recipe's `Stage`s
@@ -235,7 +242,7 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
                 grace=30,      # Whole seconds after which a silent worker counts as dead
                 progress=True):# Show a bar of the cells?
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
-    check_search(data, stages, arch, seed, device, grace); check_grid(grid, stages)
+    check_search(data, stages, arch, seed, device, grace); grid = check_grid(grid, stages)
     out = make_dir(out)
     facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256,
                  arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
@@ -273,9 +280,9 @@ def suggest_all(trial): # Optuna's trial
 # %% ../nbs/15_grid_search.ipynb #df811bfd
 def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0,
                storage=None, name='tpe', suggest=suggest_all, settings=None, device=None):
-    "Trials chosen by TPE, with median pruning, until the study has `n_trials`; shared and resumed as `grid_search`. Returns the study"
+    "Trials chosen by TPE, with median pruning, until the study has at least `n_trials`; shared and resumed as `grid_search`. Returns the study"
     optuna = get_optuna()
-    if not isinstance(n_trials, int) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
+    if not isinstance(n_trials, numbers.Integral) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
     check_search(data, stages, arch, seed, device)
     out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
@@ -291,8 +298,9 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
 # %% ../nbs/15_grid_search.ipynb #f83dcc64
 def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     "Keep what a search found, with what is needed to repeat it"
+    begun = collections.Counter(t.state.name.lower() for t in study.get_trials(deepcopy=False) if 'folder' in t.user_attrs)
     record = dict(study.user_attrs['facts'], versions=versions() | {'optuna': __import__('optuna').__version__},
-                  trials=plain(search_table(study).to_dict('records')))
+                  begun=dict(begun), trials=plain(search_table(study).to_dict('records')))
     write_json(record, Path(out)/'search.json')
     return record
 
@@ -301,7 +309,7 @@ def print_search(record, data, out): # From `write_search`; the data set; the fo
     "A search for the terminal: its trials, what calling everybody ill would score, and a warning"
     df = pd.DataFrame(record['trials']).round({c: 4 for c in ('F1', 'low', 'high', 'accuracy')})
     print(df.to_string(index=False))
-    print(f'calling everybody ill: F1 {everybody_ill(data):.4f}')
+    print('trainings begun:', ', '.join(f'{n} {state}' for state,n in record['begun'].items()), f'· calling everybody ill: F1 {everybody_ill(data):.4f}')
     print(f'validation patients of {data.name}; written to {Path(out)/"search.json"}\n'
           'The best of many is too good: judge it once on the test set. Not a medical device.')
 

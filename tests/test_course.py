@@ -104,6 +104,16 @@ def test_a_forked_kernel_is_like_any_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
+def test_forked_kernels_draw_chance_of_their_own(tmp_path):
+    drawn = set()
+    for name in 'abc':
+        path = book(tmp_path, f'{name}.ipynb', 'import random, numpy as np, torch; print(random.random(), np.random.rand(), torch.rand(1).item())')
+        assert course.run_notebook(path, tmp_path, threads=1, forked=True)['status']=='ok'
+        drawn |= set(nbformat.read(tmp_path/'notebooks'/path.name, 4).cells[-1].outputs[0].text.split())
+    assert len(drawn)==9
+
+
+@pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
 def test_a_forked_kernel_ends_with_whoever_asked_for_it(tmp_path):
     "Killed, not asked to stop: then nobody is left to tell the kernel"
     path = book(tmp_path, 'a.ipynb', f'import os, time; open({str(tmp_path/"pid")!r}, "w").write(str(os.getpid()))', 'time.sleep(300)')
