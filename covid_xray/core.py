@@ -9,7 +9,7 @@ __all__ = ['VOCABS', 'CourseError', 'choose', 'one_line_errors', 'no_bars_in_fil
            'track']
 
 # %% ../nbs/00_core.ipynb #5ceb8617
-import difflib, hashlib, json, os, platform, random, subprocess, sys, textwrap, traceback, warnings
+import difflib, hashlib, json, numbers, os, platform, random, subprocess, sys, textwrap, traceback, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
@@ -181,7 +181,8 @@ def set_seed(seed:int, # Any non-negative whole number
 # %% ../nbs/00_core.ipynb #e768918a
 def check_seed(seed:int)->int: # The same; else `CourseError`
     "NumPy and scikit-learn take seeds of 32 bits"
-    if not 0<=seed<2**32: raise CourseError(f'seed {seed}: give a whole number from 0 to {2**32-1}')
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0<=seed<2**32:
+        raise CourseError(f'seed {seed!r}: give a whole number from 0 to {2**32-1}')
     return seed
 
 # %% ../nbs/00_core.ipynb #b04ccbdb

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'run_notebook', 'shared_modules', 'can_fork',
-           'become_kernel', 'KernelProcess', 'forked_kernels', 'run_notebooks', 'run_course', 'finished', 'say_course',
-           'covid_xray_course']
+           'become_kernel', 'KernelProcess', 'no_main', 'forked_kernels', 'run_notebooks', 'run_course', 'finished',
+           'say_course', 'covid_xray_course']
 
 # %% ../nbs/90_course.ipynb #748cc7f9
 import atexit, gc, multiprocessing, os, sys, threading, time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from fastcore.basics import GetAttr
 from fastcore.script import call_parse
 from .core import CourseError, check_seed, choose, make_dir, one_line_errors, project_root, read_json, write_json
@@ -102,8 +104,8 @@ def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launch
     if 'torch' in sys.modules: sys.modules['torch'].seed()
     matplotlib.rcParams['backend'] = env.get('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
-    sys.argv[1:] = [*cmd[3:], f'--IPKernelApp.parent_handle={os.getppid()}']
-    try: IPKernelApp.launch_instance()
+    sys.argv = [find_spec('ipykernel_launcher').origin, *cmd[3:]]
+    try: IPKernelApp.launch_instance([*cmd[3:], f'--IPKernelApp.parent_handle={os.getppid()}'])
     finally: atexit._run_exitfuncs() # temporary folders: multiprocessing would leave them behind
 
 # %% ../nbs/90_course.ipynb #6f948b33
@@ -114,6 +116,15 @@ class KernelProcess(GetAttr):
     def poll(self): return self.process.exitcode
     def wait(self): return self.process.join() or self.process.exitcode
     def send_signal(self, signum): os.kill(self.process.pid, signum)
+
+# %% ../nbs/90_course.ipynb #b52d647e
+@contextmanager
+def no_main(lock=threading.Lock()):
+    "Processes that are started meanwhile do not run the script of their parent"
+    with lock:
+        main, sys.modules['__main__'] = sys.modules['__main__'], ModuleType('__main__')
+        try: yield
+        finally: sys.modules['__main__'] = main
 
 # %% ../nbs/90_course.ipynb #939f2956
 def forked_kernels():
@@ -126,7 +137,7 @@ def forked_kernels():
                                        **kw): # jupyter_client: "override in a subclass to launch kernel subprocesses differently"
             method, prov = multiprocessing.get_start_method(allow_none=True), self.provisioner
             process = context.Process(target=become_kernel, args=(kernel_cmd, env, cwd or os.getcwd(), method))
-            process.start()
+            with no_main(): process.start()
             prov.process, prov.pid, prov.pgid, prov.cwd = KernelProcess(process), process.pid, process.pid, cwd
             self._reconcile_connection_info(prov.connection_info)
     return ForkedKernelManager
@@ -162,7 +173,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
     "Execute every chapter, with a progress bar"
     import pandas as pd
     from fastprogress.fastprogress import progress_bar
-    out, rows, paths = make_dir(out), [], course_notebooks(nbs)
+    paths, rows, out = course_notebooks(nbs), [], make_dir(out)
     bar = progress_bar(run_notebooks(paths, out, **params), total=len(paths))
     for row in bar:
         rows = sorted([*rows, row], key=lambda r: r['notebook'])

@@ -387,7 +387,9 @@ def load_data(name,          # phantom, covidx_v1, kermany, collections joined b
     if p.is_dir():
         df = folder_manifest(p, bad=bad)
         return DataSet(p.absolute().name, df, p.absolute(), own_vocab(df.label))
-    if p.is_file(): return load_manifest(p, settings, bad)
+    if p.is_file():
+        if '.csv' in p.suffixes: return load_manifest(p, settings, bad)
+        raise CourseError(f'{p} is neither a folder nor a manifest: give a folder with one sub-folder a class, or a .csv')
     choose(str(name), [*DATASETS, 'collections joined by +', 'the path of a folder with one sub-folder a class',
                        'the path of a manifest .csv'], 'data set')
 

@@ -32,10 +32,11 @@ def with_params(stage,  # A `Stage`
                 params, # Field → value; `lr` sets all rates
                ):       # Another `Stage`
     "A stage with the values of one cell"
+    if not isinstance(params, dict): raise CourseError(f'{params!r} are no parameters: give a dictionary such as dict(lr=1e-4)')
     p = dict(params)
     for k in p: choose(k, FIELDS, 'field to search over')
     if 'lr' in p:
-        if not isinstance(lr := p.pop('lr'), (int, float)) or not 0<lr<1:
+        if not isinstance(lr := p.pop('lr'), numbers.Real) or not 0<lr<1:
             raise CourseError(f'a rate of {lr!r}: give a number above 0 and below 1')
         p |= dict(head_lr=lr, body_lrs=(lr*stage.body_lrs[0]/stage.body_lrs[1], lr))
     return replace(stage, **p)
@@ -283,6 +284,7 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
     "Trials chosen by TPE, with median pruning, until the study has at least `n_trials`; shared and resumed as `grid_search`. Returns the study"
     optuna = get_optuna()
     if not isinstance(n_trials, numbers.Integral) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
+    if not callable(suggest): raise CourseError(f'{suggest!r} cannot suggest: give a function trial → params, such as suggest_all')
     check_search(data, stages, arch, seed, device)
     out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
@@ -299,8 +301,9 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
 def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     "Keep what a search found, with what is needed to repeat it"
     begun = collections.Counter(t.state.name.lower() for t in study.get_trials(deepcopy=False) if 'folder' in t.user_attrs)
+    space = {k: str(d) for t in study.get_trials(deepcopy=False) for k,d in t.distributions.items()}
     record = dict(study.user_attrs['facts'], versions=versions() | {'optuna': __import__('optuna').__version__},
-                  begun=dict(begun), trials=plain(search_table(study).to_dict('records')))
+                  space=space, begun=dict(begun), trials=plain(search_table(study).to_dict('records')))
     write_json(record, Path(out)/'search.json')
     return record
 

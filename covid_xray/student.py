@@ -225,7 +225,7 @@ def student_edition(out=None, # Folder; None: `nbs/_student` of the checkout. Wh
     import nbformat
     nbs = Path(nbs or project_root()/'nbs')
     out, paths = Path(out or nbs/'_student'), [p for p in sorted(nbs.glob('[0-7]*.ipynb'))]
-    if not paths: raise CourseError(f'no chapters in {nbs}: run this inside a clone of the course, or name their folder')
+    if not paths: raise CourseError(f'no chapters in {nbs}: run this inside a clone of the course, or name their folder with --nbs')
     check_replaceable(out)
     with fresh_dir(out) as new:
         for p in paths: nbformat.write(student_notebook(nbformat.read(p, 4), p.name), new/p.name)

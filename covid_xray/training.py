@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'LATER', 'check_stage', 'Stage', 'group_lrs', 'EpochSeed',
            'finish_stage', 'only_run', 'first_model', 'fit_stage', 'predict_images', 'predict_split', 'plot_history']
 
 # %% ../nbs/09b_training.ipynb #b0d5d5df
-import re, time
+import numbers, re, time
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,18 +34,19 @@ CHOICES = dict(spacing=('geometric', 'linear'), augment=AUGMENTATIONS, colour=CO
 def check_stage(s): # A `Stage`
     "What a stage may be; anything else is a `CourseError` that says what to give"
     bad = lambda why: CourseError(f'stage {s.name}{why}')
-    number = lambda v: isinstance(v, (int, float)) and v==v
+    number = lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and v==v
+    whole = lambda v, least: number(v) and isinstance(v, numbers.Integral) and v>=least
     if not re.fullmatch(r'[\w.-]*\w[\w.-]*', str(s.name)): raise bad(': the name becomes a folder, use letters, digits, _ . and - only')
-    if not all(isinstance(v, int) and v>=0 for v in (s.head_epochs, s.body_epochs)) or not s.epochs:
+    if not all(whole(v, 0) for v in (s.head_epochs, s.body_epochs)) or not s.epochs:
         raise bad(f' has {s.head_epochs}+{s.body_epochs} epochs: give at least one, whole numbers, and none below 0')
-    if np.shape(s.body_lrs)!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)):
+    if np.shape(np.array(s.body_lrs, dtype=object))!=(2,) or not all(number(r) and 0<r<np.inf for r in (s.head_lr, *s.body_lrs)):
         raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
-    if not all(isinstance(v, int) and v>0 for v in (s.size, s.batch_size)):
+    if not all(whole(v, 1) for v in (s.size, s.batch_size)):
         raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
     for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
         if not number(v := getattr(s, k)) or not 0<=v<=most:
             raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
-    if not all(isinstance(v, int) and v>=0 for v in (s.hidden, s.patience)):
+    if not all(whole(v, 0) for v in (s.hidden, s.patience)):
         raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')
     for k,have in CHOICES.items():
         if getattr(s, k) not in have: raise bad(f': {k} is {getattr(s, k)!r}, give one of {", ".join(map(str, have))}')

@@ -104,6 +104,17 @@ def test_a_forked_kernel_is_like_any_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
+def test_a_script_without_a_guard_is_not_run_again_by_its_kernels(tmp_path):
+    path, script = book(tmp_path, 'a.ipynb', 'import sys; print(sys.argv[0], sys.argv[-1])'), tmp_path/'mine.py'
+    script.write_text(f'print("begun")\nfrom covid_xray.course import run_notebook\nprint(run_notebook({str(path)!r}, {str(tmp_path)!r}, forked=True))\n')
+    for how in ([script], ['-']):
+        ran = subprocess.run([sys.executable, *how], input=script.read_text(), capture_output=True, text=True, timeout=120)
+        assert ran.stdout.count('begun')==1 and "'status': 'ok'" in ran.stdout, ran.stdout+ran.stderr
+    argv = nbformat.read(tmp_path/'notebooks'/'a.ipynb', 4).cells[-1].outputs[0].text
+    assert 'ipykernel_launcher.py' in argv and 'parent_handle' not in argv
+
+
+@pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
 def test_forked_kernels_draw_chance_of_their_own(tmp_path):
     drawn = set()
     for name in 'abc':
