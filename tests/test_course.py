@@ -1,4 +1,5 @@
 "How the course shares its notebooks between workers (chapter 90), with chapters that only take notes, and its forked kernels"
+import socket
 import subprocess
 import sys
 import threading
@@ -101,6 +102,27 @@ def test_a_forked_kernel_is_like_any_other(tmp_path, monkeypatch):
     assert word=='left' and not Path(folder).exists(), 'temporary folders go with the kernel'
     assert 'image/png' in plot[-1].data
     assert loaded[-1].text.strip()=='6' and shell[-1].text.strip()=='left'
+
+
+@pytest.mark.parametrize('forked', [False, pytest.param(True, marks=pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU'))])
+@pytest.mark.skipif(sys.platform=='win32', reason='there a kernel needs ports')
+def test_a_port_that_somebody_else_took_stops_no_kernel(tmp_path, monkeypatch, forked):
+    "jupyter looks for free ports, and the kernel binds them later: who comes in between must not end it"
+    from jupyter_client.connect import LocalPortCache
+    path = book(tmp_path, 'a.ipynb', 'import json\nfrom ipykernel import get_connection_info\nprint(json.loads(get_connection_info())["ip"])')
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        monkeypatch.setattr(LocalPortCache, 'find_available_port', lambda self, ip: other.getsockname()[1])
+        assert course.run_notebook(path, tmp_path, threads=1, forked=forked)['status']=='ok'
+    place = Path(nbformat.read(tmp_path/'notebooks'/'a.ipynb', 4).cells[-1].outputs[0].text.strip())
+    assert place.is_absolute() and not place.parent.exists(), 'its folder goes with it'
+
+
+@pytest.mark.skipif(sys.platform=='win32', reason='there a kernel needs ports')
+def test_where_the_folder_for_temporary_files_lies_too_deep_there_are_ports(tmp_path, monkeypatch):
+    deep = tmp_path/('d'*100)
+    deep.mkdir()
+    monkeypatch.setattr('tempfile.tempdir', str(deep))
+    assert course.run_notebook(book(tmp_path, 'a.ipynb', '1+1'), tmp_path)['status']=='ok'
 
 
 @pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')

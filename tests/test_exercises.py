@@ -30,11 +30,11 @@ def test_no_solution_without_a_chapter(): assert [p.name for p in SOLUTIONS]==[p
 @pytest.mark.parametrize('path', SOLUTIONS, ids=lambda p: p.stem)
 def test_the_solution_passes(path, drawn):
     import papermill
-    from covid_xray.course import can_fork, forked_kernels
-    kernel = dict(kernel_manager_class=forked_kernels()) if can_fork() else {}
+    from covid_xray.course import can_fork, forked_kernels, kernel_managers
+    managers = forked_kernels() if can_fork() else kernel_managers()
     env = dict(COVID_XRAY_STRICT='1', COVID_XRAY_RUNS=str(drawn)) # strict: a wrong answer raises
     with pytest.MonkeyPatch.context() as m:
         for k,v in env.items(): m.setenv(k, v)
-        nb = papermill.execute_notebook(str(path), None, cwd=str(ROOT/'nbs'), kernel_name='python3', progress_bar=False, **kernel)
+        nb = papermill.execute_notebook(str(path), None, cwd=str(ROOT/'nbs'), kernel_name='python3', progress_bar=False, kernel_manager_class=managers)
     said = [''.join(o.get('text', '') for o in c.outputs) for c in nb.cells if 'check' in c.metadata.get('tags', [])]
     assert said and all(re.search(r'Exercise \S+: right', s) for s in said)
