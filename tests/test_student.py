@@ -1,7 +1,11 @@
 "The student edition: in step with the chapters, without scaffold, and it runs"
 import ast
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -39,14 +43,45 @@ def test_the_exercises_are_all_there():
     assert n==sum('check' in c.metadata.get('tags', []) for p in CHAPTERS for c in nbformat.read(p, 4).cells)>=2*len(CHAPTERS)
 
 
-@pytest.mark.student
-def test_it_runs_from_top_to_bottom(tmp_path):
-    "Where no checkout is: a copy elsewhere, as on a student's machine"
+@pytest.fixture(scope='module')
+def executed(tmp_path_factory):
+    "The edition, run where no checkout is, as on a student's machine: (its table, its notebooks, what its figures lack)"
     from covid_xray.course import run_course
-    shutil.copytree(ROOT/'nbs'/'_student', tmp_path/'chapters')
-    table = run_course(tmp_path/'out', tmp_path/'chapters', data='phantom', profile='quick', seed=0)
+    at = tmp_path_factory.mktemp('student')
+    shutil.copytree(ROOT/'nbs'/'_student', at/'chapters')
+    (at/'ipython'/'profile_default'/'startup').mkdir(parents=True)
+    shutil.copy(ROOT/'tests'/'figure_log.py', at/'ipython'/'profile_default'/'startup')
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('IPYTHONDIR', str(at/'ipython'))
+        m.setenv('FIGURE_LOG', str(at/'figures'))
+        table = run_course(at/'out', at/'chapters', data='phantom', profile='quick', seed=0)
+    notebooks = {p.name: nbformat.read(p, 4) for p in sorted((at/'out'/'notebooks').glob('*.ipynb'))}
+    return table, notebooks, [json.loads(line) for line in (at/'figures').read_text(encoding='utf-8').splitlines()]
+
+
+def outputs(nb): return [o for c in nb.cells if c.cell_type=='code' for o in c.outputs]
+
+
+@pytest.mark.student
+def test_it_runs_from_top_to_bottom(executed):
+    table, notebooks, _ = executed
     assert (table.status=='ok').all(), table[table.status!='ok'].to_string()
-    for p in sorted((tmp_path/'out'/'notebooks').glob('*.ipynb')):
-        nb = nbformat.read(p, 4)
-        stderr = [o.text for c in nb.cells if c.cell_type=='code' for o in c.outputs if o.get('name')=='stderr']
-        assert not [t for t in stderr if 'Error' in t], p.name
+    for name, nb in notebooks.items():
+        assert not [o.text for o in outputs(nb) if o.get('name')=='stderr' and 'Error' in o.text], name
+
+
+@pytest.mark.student
+def test_every_figure_has_a_title_and_labelled_axes(executed):
+    _, notebooks, figures = executed
+    assert len(figures)>=sum('image/png' in o.get('data', {}) for nb in notebooks.values() for o in outputs(nb))>=80
+    assert not [f for f in figures if f['missing']]
+
+
+def test_what_a_figure_lacks_is_seen(tmp_path):
+    "The log that the last test reads, on figures that lack something"
+    code = 'import os; os.environ["FIGURE_LOG"] = "log"; import figure_log; import matplotlib.pyplot as plt\n' \
+        'for title, x in ("a", "b"), ("", "b"), ("a", ""):\n' \
+        '    fig, ax = plt.subplots(); ax.plot([1, 2]); ax.set(title=title, xlabel=x, ylabel="c"); fig.savefig("f.png")\n'
+    env = dict(os.environ, PYTHONPATH=str(ROOT/'tests'), MPLBACKEND='agg')
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=env, check=True, timeout=120)
+    assert [json.loads(line)['missing'] for line in (tmp_path/'log').read_text().splitlines()]==[[], ['title'], ['x of axes 0']]
