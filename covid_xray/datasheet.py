@@ -61,7 +61,7 @@ def where(source, # Of a manifest
          )->str:
     "One line about where images come from"
     if c := COLLECTIONS.get(source): return f'{c.title}: {c.citation}. {c.home}'
-    return 'phantom: drawn by covid_xray.phantom, of nobody' if source=='phantom' else f'{source}: see whoever made the manifest'
+    return 'phantom: drawn by covid_xray.cohort, of nobody' if source=='phantom' else f'{source}: see whoever made the manifest'
 
 # %% ../nbs/03b_datasheet.ipynb #bc55d5a4
 def datasheet(data, # A `DataSet`

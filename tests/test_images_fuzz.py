@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from covid_xray.cohort import draw_phantom
 from covid_xray.images import ImageError, read_image, to_8bit, write_dicom
-from covid_xray.phantom import draw_phantom
 from PIL import Image
 
 N, SECONDS, BYTES = 2400, 5, 2**30
