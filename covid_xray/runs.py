@@ -226,7 +226,7 @@ def predict_files(run_dir, # A finished run
     "Class probabilities for image files; a file that cannot be read gets a reason instead"
     _, stage = last_stage(run_dir)
     import numpy as np, pandas as pd
-    from covid_xray.images import read_files
+    from covid_xray.cache import read_files
     from covid_xray.training import predict_images
     c = stage.record['config']
     images, ok, errors = read_files(files, c['stage']['size'])

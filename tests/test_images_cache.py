@@ -9,16 +9,17 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
+from covid_xray.cache import build_caches, cached_images, read_squares
 from covid_xray.core import get_settings
 from covid_xray.curation import load_data
-from covid_xray.images import ImageError, build_caches, cached_images, read_squares
+from covid_xray.images import ImageError
 from PIL import Image
 
 BUILD = """
 import sys, time
 from pathlib import Path
 import pandas as pd, numpy as np
-import covid_xray.images as im
+import covid_xray.cache as im
 root, folder, slow = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 df, read = pd.read_csv(root/'m.csv'), im.read_squares
 def slowly(*args):

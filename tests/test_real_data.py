@@ -1,9 +1,9 @@
 "The counts and members that the papers and the collections promise, on the real files where COVID_XRAY_DATA points at them"
 import pandas as pd
 import pytest
+from covid_xray.cache import read_files
 from covid_xray.core import CourseError, Settings
 from covid_xray.curation import load_data
-from covid_xray.images import read_files
 from covid_xray.splits import check_splits, cut_valid
 
 
