@@ -19,8 +19,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings, track
 from .cohort import make_phantoms
-from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files
-from .sources import read_covid_chestxray, read_covidnet_lists, read_kermany
+from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
 
 # %% ../nbs/03_curation.ipynb #8e666ff4
 MANIFEST_COLUMNS = [*SOURCE_COLUMNS, 'width', 'height', 'sha256'] # sizes in pixels, as stored in the file

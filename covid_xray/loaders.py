@@ -19,7 +19,7 @@ from fastai.vision.augment import Transform
 from fastai.vision.core import imagenet_stats
 from fasttransform import Pipeline
 
-from .augmentation import COLOURS, get_tfms
+from .recipes import COLOURS, get_tfms
 from .cache import build_caches, cached_images, check_size
 
 # %% ../nbs/07_loaders.ipynb #0eb91a3e

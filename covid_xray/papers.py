@@ -241,7 +241,7 @@ FAULTS = [(p, *f.split(' | ')) for p,fs in {'COVID-ResNet': (
     'text; results table | ResNet-152 | ResNet-50 (chapter 08)',
     'text | 20 epochs | "60 iterations"',
     'text | "Fig 28" | there are nine figures',
-    'preprocessing | RGB to HSV | of a grey image hue and saturation are zero (chapter 06)',
+    'preprocessing | RGB to HSV | of a grey image hue and saturation are zero (chapter 06b)',
     'comparison | 71.3 and 76.8 % by others on the "same dataset" | studies of 14 diseases on another',
     'metrics | F1 is a "weighted average" | it is the harmonic mean',
     'results table | counts of three backbones | 624, 625 and 625 images, TP and TN exchanged (above)')}.items() for f in fs]

@@ -19,7 +19,7 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from .augmentation import AUGMENTATIONS, COLOURS
+from .recipes import AUGMENTATIONS, COLOURS
 from .backbones import check_input
 from .loaders import batches, make_loaders, open_images, rows_of, seed_loaders
 from .lr_finder import LOSSES, OPTIMIZERS, keep_memory, lr_range_test, make_learner, make_loss, pick_device
@@ -67,7 +67,7 @@ class Stage:
     body_lrs:tuple=(1e-6, 1e-4)     # Peak rates (earliest, last group); between them by `spacing`
     spacing:str='geometric'         # 'geometric' as fastai's slice, 'linear' as COVID-ResNet's text ("equidistant")
     batch_size:int=32               # Images a step
-    augment:str='paper'             # A name from `augmentation.AUGMENTATIONS`
+    augment:str='paper'             # A name from `recipes.AUGMENTATIONS`
     mixup:float=0.                  # Mix pairs of images with weights from Beta(mixup, mixup); 0: not at all, as the paper
     smooth:float=0.                 # Label smoothing; 0: none, as the paper
     train_bn:bool=True              # Train the frozen body's batch-norm weights, as fastai does; if not, a head epoch costs a third

@@ -4,9 +4,9 @@ import time
 
 import kornia.augmentation as K
 import torch
-from covid_xray.augmentation import DEEP_COVID, get_tfms
 from covid_xray.loaders import batch_tfms
 from covid_xray.models import make_model
+from covid_xray.recipes import DEEP_COVID, get_tfms
 from fastai.torch_core import TensorImage
 from fasttransform import Pipeline
 
