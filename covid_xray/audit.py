@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse
 from .core import CourseError, one_line_errors, write_json
-from .curation import DataSet, check_out, load_data, tidy
+from .curation import load_data
+from .manifest import DataSet, check_out, tidy
 from .splits import check_splits, holdout
 
 # %% ../nbs/18_audit.ipynb #c06b40d4

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse
 from .core import VOCABS, CourseError, one_line_errors
-from .curation import check_out, check_quarantine, listed_files, load_data, write_manifest, write_quarantine
+from .curation import listed_files, load_data
 from .datasheet import write_datasheet
+from .manifest import check_out, check_quarantine, write_manifest, write_quarantine
 from .sources import collection_dir, image_files, read_covidnet_lists, read_kermany, read_metadata
 from .splits import crossing
 

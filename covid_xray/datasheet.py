@@ -10,7 +10,7 @@ import datetime, re
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import atomic_path, file_sha256, write_json
-from .curation import check_out, write_manifest
+from .manifest import check_out, write_manifest
 from .sources import COLLECTIONS
 
 # %% ../nbs/03b_datasheet.ipynb #7858f1c6

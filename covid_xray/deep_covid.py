@@ -13,9 +13,9 @@ import numpy as np, pandas as pd
 from . import covid_resnet
 from .ablation import base_stage
 from .core import VOCABS, CourseError, choose
-from .curation import DataSet
 from .evaluation import as_text
 from .loaders import open_images, rows_of
+from .manifest import DataSet
 from .training import Stage
 
 # %% ../nbs/14_deep_covid.ipynb #7d8673ba

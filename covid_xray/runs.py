@@ -73,9 +73,9 @@ def train_run(out,                    # The run's folder
              )->dict:                 # The report; None in the second and later of several processes
     "Train all stages of a recipe and evaluate the last one on the test split; goes on where an earlier call stopped"
     choose(recipe, RECIPES, 'recipe'); check_seed(seed) # before torch is loaded, which takes seconds
-    from covid_xray.curation import write_manifest
     from covid_xray.backbones import check_input
     from covid_xray.lr_finder import pick_device
+    from covid_xray.manifest import write_manifest
     mod, settings = recipe_module(recipe), settings or get_settings()
     arch, todo = mod.profile_stages(profile, arch)
     for s in todo: check_input(arch, s.size)
@@ -139,7 +139,8 @@ def seen_in_training(run_dir, # A run
                      rows,    # Manifest rows to be evaluated
                     ):        # Boolean Series: was this file or this patient in train or valid?
     "Which images would be a leak"
-    from covid_xray.curation import DATASETS, read_manifest
+    from covid_xray.curation import DATASETS
+    from covid_xray.manifest import read_manifest
     from covid_xray.sources import COLLECTIONS
     was = read_manifest(Path(run_dir)/'manifest.csv')
     was = was[was.split!='test']
@@ -177,7 +178,7 @@ def evaluate_run(run_dir,      # A finished run
 def run_facts(run_dir, stages, run, ds): # `stages`: names of their folders
     "What a report must say about where it comes from"
     recs = [read_json(Path(run_dir)/s/'stage.json') for s in stages]
-    from covid_xray.curation import read_manifest
+    from covid_xray.manifest import read_manifest
     n_valid = int((read_manifest(Path(run_dir)/'manifest.csv').split=='valid').sum())
     return dict(key=recs[-1]['key'], n_valid=n_valid, arch=run['arch'], profile=run['profile'],
                 recipe=run['recipe'], seed=run['seed'], manifest_sha256=ds.sha256,
@@ -296,7 +297,7 @@ def covid_xray_predict(
 ):
     "Class probabilities for image files, one row a file in the order given; status 1 if one could not be read"
     with one_line_errors():
-        from covid_xray.curation import check_out
+        from covid_xray.manifest import check_out
         if csv: check_out(csv, '--csv')
         df = predict_files(run, files, device=device)
         if csv:

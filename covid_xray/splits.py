@@ -10,7 +10,7 @@ import warnings
 from dataclasses import replace
 import numpy as np, pandas as pd
 from .core import CourseError
-from .curation import SPLITS, DataSet, tidy
+from .manifest import SPLITS, DataSet, tidy
 
 # %% ../nbs/04_splits.ipynb #f541ee53
 def sibling_share(df,   # Rows with a `patient_id`

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from covid_xray.cache import METHODS, square
 from covid_xray.core import CourseError, choose, config_hash, read_json, write_json
-from covid_xray.curation import MANIFEST_COLUMNS, DataSet
 from covid_xray.evaluation import auroc, average_precision, evaluate, interval, report_table
 from covid_xray.images import read_image
 from covid_xray.cohort import draw_phantom
+from covid_xray.manifest import MANIFEST_COLUMNS, DataSet
 from covid_xray.splits import check_splits, cut_valid
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from conftest import one_line_error
 from covid_xray.core import CourseError, get_settings
-from covid_xray.curation import load_data, read_manifest, try_file
+from covid_xray.curation import load_data
 from covid_xray.images import ImageError, read_image, write_dicom
+from covid_xray.manifest import read_manifest, try_file
 from covid_xray.sources import toy_collections
 from PIL import Image
 

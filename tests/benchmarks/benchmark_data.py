@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from covid_xray.cache import build_caches, cached_images
 from covid_xray.core import get_settings
-from covid_xray.curation import DataSet, load_data, tidy
+from covid_xray.curation import load_data
+from covid_xray.manifest import DataSet, tidy
 from covid_xray.loaders import batch_tfms, make_loaders
 from covid_xray.sources import add_facts
 from PIL import Image

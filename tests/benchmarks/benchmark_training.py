@@ -53,7 +53,8 @@ def in_turn(one, other, n):
 
 def train_images(o):
     "The training rows of a data set, the classes in turn, so that the first n hold them all"
-    from covid_xray.curation import load_data, tidy
+    from covid_xray.curation import load_data
+    from covid_xray.manifest import tidy
     n = max(o.images*(o.part!='a'), o.steps*o.batch*(o.part in ('a', 'all')))
     data = load_data(o.data, get_settings(runs=o.folder), per_class=n//5+1) # patients with two phantoms on average, four fifths of them for training
     m = data.split('train')
@@ -123,8 +124,8 @@ def our_side(o, device):
     "The first stage of a run: decode and resize every file into the cache, then `fit_stage`"
     import fastai.vision.learner  # noqa: F401 (imported by both sides before the clock starts)
     from covid_xray import training
-    from covid_xray.curation import DataSet, read_manifest
     from covid_xray.loaders import cache_images
+    from covid_xray.manifest import DataSet, read_manifest
     from covid_xray.models import make_model
     training.make_model = lambda arch, n, pretrained, settings: make_model(arch, n, pretrained=False)
     data, settings = DataSet('originals', read_manifest(o.manifest), Path(o.root), tuple(o.vocab)), get_settings(runs=o.folder)
@@ -186,7 +187,7 @@ def run_side(side, o):
 
 def stage_pairs(o, data):
     "(b) and (d): both sides in turn, measured in processes of their own"
-    from covid_xray.curation import write_manifest
+    from covid_xray.manifest import write_manifest
     data = originals(o, data)
     manifest = write_manifest(data, Path(o.folder)/'manifest.csv')
     o = SimpleNamespace(**vars(o) | dict(manifest=str(manifest), root=str(data.root), vocab=data.vocab))
