@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 from covid_xray.core import CourseError, choose, config_hash, read_json, write_json
 from covid_xray.curation import MANIFEST_COLUMNS, DataSet
-from covid_xray.evaluation import auroc, average_precision, evaluate, interval, report_table
+from covid_xray.evaluation import evaluate, report_table
 from covid_xray.images import METHODS, read_image, square
 from covid_xray.phantom import draw_phantom
+from covid_xray.rates import auroc, average_precision, interval
 from covid_xray.splits import check_splits, cut_valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
