@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CourseError, config_hash, git_commit, plain, versions, write_json
 from .covid_resnet import PAPER, fit_stages
-from .evaluation import auroc, estimate, evaluate, middle, patient_codes, patient_weights
+from .evaluation import evaluate, patient_weights
+from .rates import auroc, estimate, middle, patient_codes
 from .stress import under_stress
 from .training import Stage, predict_split
 

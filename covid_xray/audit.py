@@ -175,7 +175,8 @@ def probe(X, y,        # Features (n,F); boolean (n,)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from threadpoolctl import threadpool_limits
-    from covid_xray.evaluation import auroc, middle, patient_weights
+    from covid_xray.evaluation import patient_weights
+    from covid_xray.rates import auroc, middle
     model = HistGradientBoostingClassifier(max_iter=50, random_state=seed) if trees else quick_model()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     with threadpool_limits(1): # trees this small wait for each other on more
@@ -248,7 +249,7 @@ def audit(data, settings=None, # A `DataSet`
           seeds=10,            # Splits of each kind for the price of the leak
          )->dict:              # Plain numbers: duplicates, leak, official, shift, blind
     "Duplicates, the price of the leak and of the shift, and what can be told without a lung"
-    from covid_xray.evaluation import interval
+    from covid_xray.rates import interval
     if not isinstance(seeds, Integral) or seeds<2: raise CourseError(f'{seeds!r} splits: give a whole number, at least 2, for an interval')
     X, m = frozen_features(data, settings=settings), data.manifest.reset_index(drop=True)
     leak, test, out = price_of_leak(m, X, seeds), (m.split=='test').to_numpy(), {}

@@ -9,7 +9,8 @@ __all__ = ['PUBLISHED', 'published_report', 'plot_confusion', 'plot_intervals', 
 # %% ../nbs/13b_figures.ipynb #9fd11630
 import numpy as np, pandas as pd
 from .core import VOCABS, CourseError, choose
-from .evaluation import METRICS, as_text, auroc, average_precision, check_predictions, estimate, evaluate, fractions, interval
+from .evaluation import METRICS, as_text, evaluate
+from .rates import auroc, average_precision, check_predictions, estimate, fractions, interval
 
 # %% ../nbs/13b_figures.ipynb #4e9af395
 PUBLISHED = ((226,3,5,0), (1,239,6,0), (1,8,140,0),

@@ -15,7 +15,7 @@ from itertools import product
 from math import ceil, floor
 import numpy as np, pandas as pd
 from .core import VOCABS, CourseError
-from .evaluation import interval
+from .rates import interval
 
 # %% ../nbs/16_papers.ipynb #0453c270
 def between(printed,       # A printed figure, best as text: '96.20' has two decimals, 96.2 has one

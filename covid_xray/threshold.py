@@ -8,7 +8,8 @@ __all__ = ['RULES', 'second_of', 'rates', 'decisions', 'operating_points', 'pick
 # %% ../nbs/13d_threshold.ipynb #b296f9c8
 import numpy as np, pandas as pd
 from .core import CourseError, check_seed, choose
-from .evaluation import check_predictions, middle, patient_codes, patient_weights, ppv_at, ranked, ratio
+from .evaluation import patient_weights
+from .rates import check_predictions, middle, patient_codes, ppv_at, ranked, ratio
 
 # %% ../nbs/13d_threshold.ipynb #9b1a4e2d
 def second_of(preds, vocab, # Predictions: image_id, label and two probability columns; (well, ill)

@@ -98,7 +98,7 @@ def test_the_quick_profile_learns(course):
 
 
 def test_figures_are_there(course):
-    for name in ('03_curation', '10_stage1_128', '12_stage3_229', '13_evaluation', '13b_figures'):
+    for name in ('03_curation', '10_stage1_128', '12_stage3_229', '12b_rates', '13b_figures'):
         nb = nbformat.read(course[0]/'notebooks'/f'{name}.ipynb', 4)
         assert sum('image/png' in o.get('data', {}) for c in nb.cells if c.cell_type=='code' for o in c.outputs)>=2, name
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from covid_xray.cache import METHODS, square
 from covid_xray.core import CourseError, choose, config_hash, read_json, write_json
-from covid_xray.evaluation import auroc, average_precision, evaluate, interval, report_table
+from covid_xray.evaluation import evaluate, report_table
+from covid_xray.rates import auroc, average_precision, interval
 from covid_xray.images import read_image
 from covid_xray.cohort import draw_phantom
 from covid_xray.manifest import MANIFEST_COLUMNS, DataSet

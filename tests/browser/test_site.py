@@ -99,7 +99,7 @@ def test_figures_are_drawn_and_described(page, base, site):
     assert n>50
 
 
-@pytest.mark.parametrize('word, title', [('prevalence', r'13 ·|13d ·|Glossary'), ('make_loaders', r'make_loaders')])
+@pytest.mark.parametrize('word, title', [('prevalence', r'12b ·|13d ·|Glossary'), ('make_loaders', r'make_loaders')])
 def test_search_finds(page, base, word, title):
     page.set_viewport_size(dict(width=1280, height=900))
     page.goto(base+'index.html')
