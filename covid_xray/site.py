@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from .core import CourseError, make_dir, project_root, track
+from .core import CourseError, make_dir, project_root
+from .notebook import track
 from .student import directives, fresh_dir
 
 # %% ../nbs/81_site.ipynb #3d0835fe
