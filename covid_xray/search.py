@@ -14,8 +14,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir
-from .core import one_line_errors, plain, versions, write_json
+from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, one_line_errors, plain, versions, write_json
 from .notebook import no_bars_in_files, track
 from fastcore.script import call_parse
 
