@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked, track
+from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked
+
+from .notebook import track
 from .images import ImageError, read_image
 
 # %% ../nbs/05b_cache.ipynb #66f5c52e

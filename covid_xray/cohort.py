@@ -14,7 +14,8 @@ from types import SimpleNamespace
 
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw
-from .core import CourseError, atomic_path, choose, config_hash, locked, make_dir, track
+from .core import CourseError, atomic_path, choose, config_hash, locked, make_dir
+from .notebook import track
 from .phantom import LABELS, axis, blur, draw_build, rng_for, tissue
 
 # %% ../nbs/01b_cohort.ipynb #2e03d491

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings, track
+from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings
+from .notebook import track
 from .cohort import make_phantoms
 from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
 from .manifest import SPLITS, DataSet, check_ages, load_manifest, own_vocab, readable, tidy

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import CourseError, choose, config_hash, file_sha256, get_settings, locked, one_line_errors, read_json, track, write_json
+from .core import CourseError, choose, config_hash, file_sha256, get_settings, locked, one_line_errors, read_json, write_json
+from .notebook import track
 from .sources import COLLECTIONS, Collection, describe, image_files
 
 # %% ../nbs/02b_download.ipynb #5a037328

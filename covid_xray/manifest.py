@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
-from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, track
+from .core import CourseError, VOCABS, atomic_path, choose, file_sha256
+from .notebook import track
 from .sources import SOURCE_COLUMNS, check_files
 
 # %% ../nbs/02c_manifest.ipynb #8e666ff4

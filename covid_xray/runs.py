@@ -12,9 +12,9 @@ import os
 from importlib import import_module
 from pathlib import Path
 from fastcore.script import Param, call_parse
-from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings,
-                             locked, make_dir, no_bars_in_files, one_line_errors, plain, read_json,
-                             versions, write_json)
+from .core import (VOCABS, CourseError, atomic_path, check_seed, choose, get_settings, locked,
+                             make_dir, one_line_errors, plain, read_json, versions, write_json)
+from .notebook import no_bars_in_files
 
 # %% ../nbs/17_runs.ipynb #744ae13d
 RECIPES = ('covid_resnet', 'deep_covid') # names for --recipe; each is a module with course_data, profile_stages and run_stages

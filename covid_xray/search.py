@@ -14,7 +14,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, no_bars_in_files, one_line_errors, plain, track, versions, write_json
+from .core import CourseError, check_seed, choose, config_hash, get_settings, make_dir, one_line_errors, plain, versions, write_json
+from .notebook import no_bars_in_files, track
 from fastcore.script import call_parse
 
 # %% ../nbs/15_grid_search.ipynb #a6ffea9f

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from .core import CourseError, choose, file_sha256, track
+from .core import CourseError, choose, file_sha256
+from .notebook import track
 
 # %% ../nbs/02_sources.ipynb #6c762962
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from test_commands import one_line_error
 
 from covid_xray import site as site_module
 from covid_xray.core import CourseError
-from covid_xray.site import build_site, check_site, mend_link, mend_links, page_notebook, site_pages
+from covid_xray.pages import mend_link, mend_links, page_notebook
+from covid_xray.site import build_site, check_site, site_pages
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*myst_parser.*') # myst-parser on Sphinx 9: nothing to act on
 PIXEL = base64.b64encode(base64.b64decode('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==')).decode()

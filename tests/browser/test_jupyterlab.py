@@ -27,7 +27,7 @@ CHAPTERS = os.environ.get('COVID_XRAY_CHAPTERS', f'13d_threshold {TRAINS}').spli
 if CHAPTERS==['all']: CHAPTERS = [p.stem for p in NBS]
 
 SLOW = '''from time import sleep
-from covid_xray.core import track
+from covid_xray.notebook import track
 with track(desc='kept', total=2, leave=True, delay=0) as bar:
     for i in track(range(30), 'files'):
         sleep(.1)
