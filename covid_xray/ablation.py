@@ -14,7 +14,8 @@ from .core import CourseError, config_hash, git_commit, plain, versions, write_j
 from .covid_resnet import PAPER, fit_stages
 from .evaluation import auroc, estimate, evaluate, middle, patient_codes, patient_weights
 from .stress import under_stress
-from .training import Stage, predict_split
+from .stages import Stage
+from .training import predict_split
 
 # %% ../nbs/13c_ablation.ipynb #7f8d1cf7
 def base_stage(size,      # Side in pixels
