@@ -20,11 +20,12 @@ from .loaders import seed_loaders
 from .lr_finder import LOSSES, OPTIMIZERS
 from .processes import sum_over_all, unwrap, world
 
-# %% ../nbs/09a_stages.ipynb #c38900b8
+# %% ../nbs/09a_stages.ipynb #5d1c7e02
 CHOICES = dict(spacing=('geometric', 'linear'), augment=AUGMENTATIONS, colour=COLOURS,
                loss=LOSSES, opt=OPTIMIZERS, schedule=('one-cycle', 'constant'), frozen=(0, 1),
                keep=('last', 'best'), tta=(False, True), train_bn=(False, True), pretrained=(False, True))
 
+# %% ../nbs/09a_stages.ipynb #c38900b8
 def check_stage(s): # A `Stage`
     "What a stage may be; anything else is a `CourseError` that says what to give"
     bad = lambda why: CourseError(f'stage {s.name}{why}')

@@ -78,10 +78,11 @@ class StageRun:
         except CourseError as e: raise CourseError(f'{e}; or delete {self.folder} and train again') from None
         return model.eval()
 
-# %% ../nbs/09b_training.ipynb #edd830c2
+# %% ../nbs/09b_training.ipynb #5d1c7e03
 # Fields that `Stage` got later: where they are as they were before, older runs keep their folders
 LATER = {k: getattr(Stage, k) for k in 'balance ema tta colour hidden loss opt schedule frozen keep patience pretrained'.split()}
 
+# %% ../nbs/09b_training.ipynb #edd830c2
 def stage_config(data, stage, arch, seed, init=None):
     "What a stage's result depends on"
     fields = {k: v for k,v in vars(stage).items() if LATER.get(k)!=v}
