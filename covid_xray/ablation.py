@@ -15,7 +15,8 @@ from .covid_resnet import PAPER, fit_stages
 from .evaluation import evaluate, patient_weights
 from .rates import auroc, estimate, middle, patient_codes
 from .stress import under_stress
-from .training import Stage, predict_split
+from .stages import Stage
+from .training import predict_split
 
 # %% ../nbs/13c_ablation.ipynb #7f8d1cf7
 def base_stage(size,      # Side in pixels

@@ -15,7 +15,8 @@ from .core import check_seed, choose, get_settings
 from .curation import load_data
 from .loaders import cache_images
 from .splits import check_splits, cut_valid
-from .training import Stage, fit_stage
+from .stages import Stage
+from .training import fit_stage
 
 # %% ../nbs/10_stage1_128.ipynb #914a100f
 PAPER = [Stage('stage1_128', 128, head_epochs=3, head_lr=1e-3, body_epochs=5),

@@ -16,7 +16,7 @@ from .core import VOCABS, CourseError, choose
 from .evaluation import as_text
 from .loaders import open_images, rows_of
 from .manifest import DataSet
-from .training import Stage
+from .stages import Stage
 
 # %% ../nbs/14_deep_covid.ipynb #7d8673ba
 def two_classes(data:DataSet)->DataSet: # The same images; `normal` and `pneumonia`

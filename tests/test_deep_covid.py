@@ -91,7 +91,8 @@ from covid_xray.curation import load_data
 from covid_xray.deep_covid import two_classes, course_data
 from covid_xray.search import grid_search
 from covid_xray.splits import cut_valid
-from covid_xray.training import Stage, fit_stage
+from covid_xray.training import fit_stage
+from covid_xray.stages import Stage
 data = cut_valid(two_classes(load_data('phantom', get_settings(), per_class=8)), .25)
 stage = Stage('cell_32', 32, body_epochs=2, body_lrs=(1e-3, 1e-3), batch_size=8, augment='none', hidden=8, train_bn=False, keep='best')
 grid_search(data, [stage], dict(lr=(1e-3, 1e-4, 1e-5), opt=('adam', 'sgd')), sys.argv[1], grace=6)

@@ -115,7 +115,7 @@ def originals(o, data):
 
 
 def stage_of(o):
-    from covid_xray.training import Stage
+    from covid_xray.stages import Stage
     return Stage('bench', o.size, head_epochs=o.head, head_lr=2e-3, body_epochs=o.body, body_lrs=(2e-4, 2e-3), batch_size=o.batch,
                  augment='recommended', train_bn=False)
 

@@ -47,7 +47,7 @@ def halves(out): # files that a killed process was writing
 
 def on_disk(out):
     "What a run's folder holds: the stage, its phase, the epochs that are done"
-    from covid_xray.training import load_checkpoint
+    from covid_xray.stages import load_checkpoint
     if not out.is_dir(): return 'nothing'
     said = 'no stage yet'
     for stage in STAGES:
