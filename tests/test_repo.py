@@ -134,6 +134,19 @@ def test_readme_points_at_what_is_there():
     for p in NBS: assert f'nbs/{p.name}' in text, f'{p.name} is missing in the table of the README'
 
 
+def test_teaching_plan_has_every_chapter_once_and_their_minutes():
+    rows = re.findall(r'^\| (?:\d|project) \| ([\w, ]+) \| .+ \| (\d+) \+ (\d+) \|$', (ROOT/'README.md').read_text(encoding='utf-8'), re.M)
+    stated = {chapter(p): [int(n) for n in re.search(r'(\d+) minutes to read, (\d+) for the exercises', cells(p, 'markdown')[0].source).groups()] for p in NBS if p.name<'80'}
+    assert sorted(c for r in rows for c in r[0].split(', '))==sorted(stated)
+    for names, read, do in rows:
+        assert [int(read), int(do)]==[sum(m) for m in zip(*(stated[c] for c in names.split(', ')))], names
+
+
+def test_chapters_can_be_done_in_one_sitting():
+    n = {p.name: len(cells(p)) for p in NBS}
+    assert all(30<=v<=70 for v in n.values()), {k:v for k,v in n.items() if not 30<=v<=70}
+
+
 def test_version_is_in_the_changelog():
     import covid_xray
     assert f'## {covid_xray.__version__}' in (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
