@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['course_notebooks', 'notebook_parameters', 'environment', 'kernel_managers', 'run_notebook', 'shared_modules',
-           'can_fork', 'become_kernel', 'KernelProcess', 'no_main', 'forked_kernels', 'run_notebooks', 'run_course',
-           'finished', 'say_course', 'covid_xray_course']
+           'can_fork', 'become_kernel', 'KernelProcess', 'no_main', 'forked_kernels', 'draw_ahead', 'run_notebooks',
+           'run_course', 'finished', 'say_course', 'covid_xray_course']
 
 # %% ../nbs/90_course.ipynb #748cc7f9
 import atexit, gc, multiprocessing, os, sys, tempfile, threading, time
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from fastcore.basics import GetAttr
 from fastcore.script import call_parse
-from .core import CourseError, check_seed, choose, make_dir, one_line_errors, project_root, read_json, write_json
+from .core import CourseError, check_seed, choose, get_settings, make_dir, one_line_errors, project_root, read_json, write_json
 from .student import student_edition
 
 # %% ../nbs/90_course.ipynb #a1251aa8
@@ -155,6 +155,16 @@ def forked_kernels():
             self._reconcile_connection_info(prov.connection_info)
     return ForkedKernelManager
 
+# %% ../nbs/90_course.ipynb #27e827e0
+def draw_ahead(out, # The course's folder
+              ):    # The `DataSet` *phantom*
+    "Draw what every chapter takes while the process from which kernels are forked loads its libraries"
+    from multiprocessing import forkserver
+    from covid_xray.curation import load_data
+    forked_kernels()
+    forkserver.ensure_running()
+    return load_data('phantom', get_settings(runs=out))
+
 # %% ../nbs/90_course.ipynb #6dd346b7
 def run_notebooks(paths,        # Notebooks, in order
                   out,          # As in `run_notebook`
@@ -166,6 +176,7 @@ def run_notebooks(paths,        # Notebooks, in order
     free, running = [p for p in paths if p not in chain], {} # job → is it one of the chain?
     beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
     forked = beside and len(paths)>4 and can_fork() # loading all costs as much as four chapters do
+    if forked and params.get('data')=='phantom': draw_ahead(out)
     with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads), ThreadPoolExecutor(workers) as ex:
         while free or running or beside and chain:
             while len(running)<workers:
