@@ -69,6 +69,13 @@ def test_two_at_once_each_in_its_own_folder_and_we_in_ours(tmp_path):
         assert Path(said.strip()).resolve()==d.resolve()
 
 
+def test_a_course_started_from_a_notebook_is_not_watched(tmp_path, monkeypatch):
+    monkeypatch.setenv('JPY_SESSION_NAME', 'mine.ipynb')
+    path = book(tmp_path, 'a.ipynb', 'from covid_xray.notebook import is_live\nprint(is_live())')
+    assert course.run_notebook(path, tmp_path, threads=1)['status']=='ok'
+    assert nbformat.read(tmp_path/'notebooks'/'a.ipynb', 4).cells[-1].outputs[0].text.strip()=='False'
+
+
 def book(folder, name, *sources):
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     nb.metadata.kernelspec = dict(name='python3', display_name='python3', language='python')

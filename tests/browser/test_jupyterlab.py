@@ -4,6 +4,7 @@ Other chapters (or `all`) by `COVID_XRAY_CHAPTERS="13_evaluation 16_papers" pyth
 `COVID_XRAY_SHOTS` names a folder for the screenshots."""
 import json
 import os
+import random
 import re
 import secrets
 import shutil
@@ -73,9 +74,12 @@ PANEL = '.jp-NotebookPanel:visible .jp-WindowedPanel-outer'
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    "Not from the range out of which connections get their ports (32768 and up on Linux): one of them could take it before the server does"
+    for port in random.sample(range(15000, 32000), 100):
+        with socket.socket() as s:
+            try: s.bind(('127.0.0.1', port))
+            except OSError: continue
+            return port
 
 
 @pytest.fixture(scope='module')
