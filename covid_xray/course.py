@@ -246,10 +246,11 @@ def covid_xray_course(
 ):
     "Run every notebook of the course in order; status 0 only if all ran"
     with one_line_errors():
+        if student and (site or committed): raise CourseError('--student runs nothing: call it without --site')
         if student:
             made = student_edition(nbs=nbs)
             return print(f'{len(made)} chapters written to {made[0].parent}')
-        from covid_xray.curation import DATASETS
+        from covid_xray.curation import DATASETS, load_data
         from covid_xray.site import build_site, check_packages
         if committed and not site: raise CourseError('--committed says what the site shows: add --site')
         if site: check_packages()
@@ -258,6 +259,7 @@ def covid_xray_course(
             path = Path(data).expanduser().absolute() # notebooks run in their own folder
             data = (str(path) if path.exists()
                     else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set'))
+            if len(load_data(data).vocab)<2: raise CourseError(f'{data} has a single class: the course needs two or more to tell apart')
         params = dict(data=data, profile=profile, seed=seed)
         if not (committed or site and finished(out, nbs, **params)): say_course(out, nbs, **params)
         if site: print(f'the site: open {build_site(out, None if committed else Path(out)/"notebooks", nbs)/"index.html"}')

@@ -145,6 +145,7 @@ def test_an_empty_data_root(command, tmp_path):
     (['covid_xray_course', '--seed', '-1'], 'from 0 to'),
     (['covid_xray_course', '--profile', 'fast'], 'quick, cpu, paper'),
     (['covid_xray_course', '--data', 'covidx_v9'], 'covidx_v1'),
+    (['covid_xray_course', '--student', '--site'], 'without --site'),
     (['covid_xray_evaluate', 'no_such_run'], 'covid_xray_train'),
     (['covid_xray_evaluate', 'no_such_run', '--split', 'valid'], 'covid_xray_train'),
     (['covid_xray_evaluate', 'no_such_run', '--split', 'train'], 'test, valid'),
@@ -177,6 +178,13 @@ def test_an_unwritable_out(command, own_folder, tmp_path):
                  ['covid_xray_train', '--data', own_folder, '--out', nowhere(tmp_path)],
                  ['covid_xray_course', '--out', nowhere(tmp_path)]):
         assert '--out' in one_line_error(command(*args))
+
+
+def test_a_course_on_one_class_ends_before_it_begins(command, tmp_path, own_folder):
+    shutil.copytree(own_folder/'train'/'normal', tmp_path/'one'/'train'/'normal')
+    assert 'has a single class' in one_line_error(command('covid_xray_course', '--data', tmp_path/'one', '--out', tmp_path/'out'))
+    assert not (tmp_path/'out').exists()
+
 
 
 def test_a_truncated_jpeg_stops_training_and_leaves_nothing(command, own_folder, tmp_path):
