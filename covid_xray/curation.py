@@ -11,11 +11,9 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 import numpy as np, pandas as pd
-from fastcore.basics import patch
-from .core import CourseError, VOCABS, atomic_path, choose, file_sha256, get_settings
-from .notebook import track
+from .core import CourseError, VOCABS, choose, get_settings
 from .cohort import make_phantoms
-from .sources import READERS, SOURCE_COLUMNS, add_facts, check_files, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
+from .sources import READERS, SOURCE_COLUMNS, add_facts, image_files, read_covid_chestxray, read_covidnet_lists, read_kermany
 from .manifest import SPLITS, DataSet, check_ages, load_manifest, own_vocab, readable, tidy
 
 # %% ../nbs/03_curation.ipynb #ea7d5527
@@ -88,9 +86,10 @@ def mixture(settings, names, # The course's folders; names of collections
     readers = [choose(n, READERS, 'collection') for n in names]
     df = pd.concat([read(settings.data) for read in readers], ignore_index=True)
     df['label'] = df.finding.str.lower().map(LABEL_OF)
-    out = df.label.isna() | ~df.get('modality', pd.Series('X-ray', df.index)).fillna('X-ray').eq('X-ray')
+    modality = df.get('modality', pd.Series('X-ray', df.index)).fillna('X-ray')
+    out,why = df.label.isna() | modality.ne('X-ray'), df.finding.fillna('none stated').mask(modality.ne('X-ray'), modality)
     if out.any(): print(f'{out.sum()} of {len(df)} images are left out: CT, or a finding that is none of {", ".join(VOCABS["covidx"])} '
-                        f'({", ".join(f"{k} {n}" for k,n in df[out].finding.fillna("none stated").value_counts().items())})',
+                        f'({", ".join(f"{k} {n}" for k,n in why[out].value_counts().items())})',
                         file=sys.stderr)
     df = df[~out].drop(columns=['modality', 'offset'], errors='ignore')
     new = df.split.isna()

@@ -14,8 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
-from .core import VOCABS, CourseError, atomic_path, choose, config_hash, locked, make_dir
-from .notebook import track
+from .core import VOCABS
 
 # %% ../nbs/01_phantom.ipynb #e0d45840
 LABELS = VOCABS['covidx'] # The patterns we can draw: normal, bacterial, viral, covid
