@@ -85,7 +85,7 @@ LATER = {k: getattr(Stage, k) for k in 'balance ema tta colour hidden loss opt s
 # %% ../nbs/09b_training.ipynb #edd830c2
 def stage_config(data, stage, arch, seed, init=None):
     "What a stage's result depends on"
-    fields = {k: v for k,v in vars(stage).items() if LATER.get(k)!=v}
+    fields = {k: v for k,v in vars(stage).items() if k not in LATER or LATER[k]!=v}
     return plain(dict(stage=fields, arch=arch, seed=seed, data=data.name, manifest_sha256=data.sha256, vocab=data.vocab,
                       init=init.key if init else 'imagenet' if stage.pretrained else 'random'))
 
@@ -195,7 +195,8 @@ def plot_history(run,     # A `StageRun`, or a list of them in order
     axs[0].plot(df.index+1, df.train_loss, 'o-', label='training')
     axs[0].plot(df.index+1, df.valid_loss, 's-', label='validation'); axs[0].legend()
     axs[1].plot(df.index+1, df.accuracy, 's-', color='C1')
-    for ax,y in zip(axs, ('cross-entropy loss', 'validation accuracy')):
+    binary = 'binary ' if all(r.record['config']['stage'].get('loss')=='sigmoid' for r in runs) else ''
+    for ax,y in zip(axs, (f'{binary}cross-entropy loss', 'validation accuracy')):
         ax.set(xlabel='epoch', ylabel=y, title=f'{title}: {y}')
         ax.xaxis.get_major_locator().set_params(integer=True)
         for i in df.index[1:][(df.stage+df.phase)[1:].values!=(df.stage+df.phase)[:-1].values]: ax.axvline(i+.5, ls='--', c='grey', lw=.8)
