@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from .core import CourseError, atomic_path, choose, config_hash, file_sha256, locked
-from .notebook import track
+from .core import CourseError
 
 # %% ../nbs/05_images.ipynb #2376ab7f
 class ImageError(CourseError):

@@ -8,13 +8,13 @@ __all__ = ['DEEP_COVID', 'COLOURS', 'AUGMENTATIONS', 'Some', 'blur', 'scale', 'r
 
 # %% ../nbs/06b_recipes.ipynb #dbc66d98
 import math, torch
+from .core import choose
 import torch.nn.functional as F
 from functools import partial
 from fastai.vision.augment import Brightness, Contrast, Flip, Rotate, Transform, Zoom, affine_mat, rgb2hsv, setup_aug_tfms
 from fastai.torch_core import TensorImage
 from torchvision.transforms.v2 import functional as TF
 from .augmentation import GreyToRGB, TrainOnly, affine, draw, paper, recommended, shear_mat, shift_mat, vflip_mat
-from .core import choose
 
 # %% ../nbs/06b_recipes.ipynb #ce3377bf
 class Some(Transform):

@@ -57,12 +57,17 @@ def look(s:ast.stmt, source:str)->str: # A test of a cell; the cell's source
     "The code that shows what a test tests; an empty text where there is nothing to show"
     part = lambda node: ast.get_source_segment(source, node)
     line = source.splitlines()[s.lineno-1].encode()
-    if isinstance(s, ast.Assert): return f'print({part(s.test)})'
+    if isinstance(s, ast.Assert):
+        vague = isinstance(s.test, ast.Call) and getattr(s.test.func, 'attr', '') in ('all', 'any') # tensor(True) is True
+        return f'print(bool({part(s.test)}))' if vague else f'print({part(s.test)})'
     if not isinstance(s, ast.Expr) or not s.value.args: return ''
     if s.value.func.id!='test_fail':
         a, b = s.value.args[:2]
         plain = not any(isinstance(n, (ast.Name, ast.Call)) for n in ast.walk(b))
-        return f'print({part(a)})' if plain else f'print({"is_close" if s.value.func.id=="test_close" else "equals"}({part(a)}, {part(b)}))'
+        if plain: return f'print({part(a)})'
+        if s.value.func.id!='test_close': return f'print(equals({part(a)}, {part(b)}))'
+        how = [part(o) for o in s.value.args[2:3]]+[f'{k.arg}={part(k.value)}' for k in s.value.keywords] # how close
+        return f'print(bool(is_close({", ".join([part(a), part(b), *how])})))'
     if line[:s.col_offset].strip() or s.end_lineno==s.lineno and line[s.end_col_offset:].strip().startswith(b';'):
         return '' # not alone on its line
     f, indent = s.value.args[0], ' '*s.col_offset
@@ -190,7 +195,7 @@ def student_notebook(nb,       # A chapter, with outputs
         if new.source.strip(): out.cells.append(new)
         if len(out.cells)==1: out.cells.append(new_code_cell(INSTALL, id='install'))
     if looks := sorted({'equals', 'is_close'} & set().union(*(uses(c.source) for c in out.cells if c.cell_type=='code'))):
-        out.cells[1]['source'] += f'\nfrom fastcore.test import {", ".join(looks)} # of numbers, texts, arrays and tensors'
+        out.cells.insert(2, new_code_cell(f'from fastcore.test import {", ".join(looks)} # of numbers, texts, arrays and tensors', id='looks'))
     return out
 
 # %% ../nbs/80_student.ipynb #e81e99b4
