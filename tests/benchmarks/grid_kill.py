@@ -1,4 +1,4 @@
-"Deep Covid's grid of 24 cells on phantoms: one worker is killed half-way, two go on. Is every cell trained exactly once?"
+"A grid of 24 cells over Deep Covid's fields on phantoms: one worker is killed half-way, two go on. Is every cell trained exactly once?"
 import argparse
 import os
 import signal
