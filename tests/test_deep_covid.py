@@ -88,10 +88,9 @@ SEARCH = '''
 import sys
 from covid_xray.core import get_settings
 from covid_xray.curation import load_data
-from covid_xray.deep_covid import two_classes, course_data
+from covid_xray.deep_covid import two_classes
 from covid_xray.search import grid_search
 from covid_xray.splits import cut_valid
-from covid_xray.training import fit_stage
 from covid_xray.stages import Stage
 data = cut_valid(two_classes(load_data('phantom', get_settings(), per_class=8)), .25)
 stage = Stage('cell_32', 32, body_epochs=2, body_lrs=(1e-3, 1e-3), batch_size=8, augment='none', hidden=8, train_bn=False, keep='best')
@@ -138,7 +137,10 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.optimizer import SGD
+from covid_xray.deep_covid import course_data
 from covid_xray.processes import batch_share, together, unwrap, world
+from covid_xray.stages import Stage
+from covid_xray.training import fit_stage
 class Count(Callback):
     n = 0
     def after_step(self): Count.n += 1

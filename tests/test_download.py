@@ -395,6 +395,7 @@ import os, sys
 from dataclasses import replace
 from pathlib import Path
 import covid_xray.download as dl
+from covid_xray.sources import COHEN
 url, root, die = sys.argv[1:]
 if die=='unpacking':
     copy, n = dl.shutil.copyfileobj, []

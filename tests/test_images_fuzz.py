@@ -317,6 +317,7 @@ def test_the_largest_pictures_fit_into_a_gibibyte(tmp_path):
 import sys, numpy as np
 sys.path.insert(0, 'tests')
 from PIL import Image
+from covid_xray.images import read_image, write_dicom
 from test_images_fuzz import peak
 f = sys.argv[1]
 if sys.argv[2]=='write':
