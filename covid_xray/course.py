@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNWATCHED', 'course_notebooks', 'notebook_parameters', 'environment', 'kernel_managers', 'run_notebook',
-           'shared_modules', 'can_fork', 'become_kernel', 'KernelProcess', 'no_main', 'forked_kernels', 'draw_ahead',
-           'run_notebooks', 'run_course', 'finished', 'say_course', 'covid_xray_course']
+           'shared_modules', 'can_fork', 'share_cores', 'become_kernel', 'KernelProcess', 'no_main', 'forked_kernels',
+           'draw_ahead', 'run_notebooks', 'run_course', 'finished', 'say_course', 'covid_xray_course']
 
 # %% ../nbs/90_course.ipynb #748cc7f9
 import atexit, gc, multiprocessing, os, sys, tempfile, threading, time
@@ -104,6 +104,14 @@ def can_fork()->bool: # Linux, and no GPU of NVIDIA, AMD, or below Windows
     return sys.platform=='linux' and not any([*Path('/dev').glob('nvidia[0-9]*'),
                                               *(p for p in (Path('/dev/kfd'), Path('/dev/dxg')) if p.exists())])
 
+# %% ../nbs/90_course.ipynb #2f5526be
+def share_cores(threads, # Of this process, for numerical work
+               ):
+    "What `OMP_NUM_THREADS` would have done, had it been set before torch, NumPy and scikit-learn were loaded"
+    from threadpoolctl import threadpool_limits
+    threadpool_limits(threads)
+    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(threads)
+
 # %% ../nbs/90_course.ipynb #87afb474
 def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launcher -f FILE …
                   env,   # Environment variables
@@ -118,6 +126,7 @@ def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launch
     os.chdir(folder)
     multiprocessing.set_start_method(method, force=True) # else its loaders would begin with a server of their own
     os.environ.clear(); os.environ.update(env)
+    if n := env.get('OMP_NUM_THREADS'): share_cores(int(n)) # the libraries read it when they were loaded
     np.random.seed() # else all copies would draw the same numbers
     if 'torch' in sys.modules: sys.modules['torch'].seed()
     matplotlib.rcParams['backend'] = env.get('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
@@ -180,8 +189,8 @@ def run_notebooks(paths,        # Notebooks, in order
     free, running = [p for p in paths if p not in chain], {} # job → is it one of the chain?
     beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
     forked = beside and len(paths)>4 and can_fork() # loading all costs as much as four chapters do
-    if forked and params.get('data')=='phantom': draw_ahead(out)
     with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads, **UNWATCHED), ThreadPoolExecutor(workers) as ex:
+        if forked and params.get('data')=='phantom': draw_ahead(out) # here: the libraries that it loads look at the environment
         while free or running or beside and chain:
             while len(running)<workers:
                 ordered = bool(beside and chain and not any(running.values()))

@@ -11,9 +11,11 @@ from pathlib import Path
 
 def become(argv, env, cwd, out, method):
     "In the forked process: run the script `argv`, and write what it says below `out`"
+    from covid_xray.course import share_cores
     multiprocessing.set_start_method(method, force=True)
     os.environ.clear()
     os.environ.update(env)
+    if n := env.get('OMP_NUM_THREADS'): share_cores(int(n))
     os.chdir(cwd)
     for fd, name in (1, 'stdout'), (2, 'stderr'): os.dup2(os.open(f'{out}/{name}', os.O_WRONLY|os.O_CREAT), fd)
     sys.argv[:] = argv

@@ -1,4 +1,5 @@
 "How the course shares its notebooks between workers (chapter 90), with chapters that only take notes, and its forked kernels"
+import os
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import ROOT
 from covid_xray import course
 from covid_xray.core import CourseError
 
@@ -151,6 +153,30 @@ def test_forked_kernels_draw_chance_of_their_own(tmp_path):
         assert course.run_notebook(path, tmp_path, threads=1, forked=True)['status']=='ok'
         drawn |= set(nbformat.read(tmp_path/'notebooks'/path.name, 4).cells[-1].outputs[0].text.split())
     assert len(drawn)==9
+
+
+@pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
+def test_a_forked_kernel_computes_with_as_many_threads_as_it_is_told(tmp_path):
+    "Whatever the process it is forked from read in its environment: in processes of their own, for that one lives as long as we do"
+    path = book(tmp_path, 'a.ipynb', 'import torch, sklearn, threadpoolctl; print({torch.get_num_threads(), *(d["num_threads"] for d in threadpoolctl.threadpool_info())})')
+    for loaded, told in (3, 1), (1, 2):
+        code = f'from covid_xray.course import run_notebook; print(run_notebook({str(path)!r}, {str(tmp_path)!r}, threads={told}, forked=True))'
+        env = dict(os.environ, OMP_NUM_THREADS=str(loaded), PYTHONPATH=str(ROOT))
+        code = f'from covid_xray.course import forked_kernels; from multiprocessing import forkserver; forked_kernels(); forkserver.ensure_running(); {code}'
+        ran = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120, env=env)
+        assert "'status': 'ok'" in ran.stdout, ran.stdout+ran.stderr
+        assert nbformat.read(tmp_path/'notebooks'/'a.ipynb', 4).cells[-1].outputs[0].text.strip()==f'{{{told}}}'
+
+
+def test_the_process_to_fork_from_is_started_with_the_share_of_a_worker(tmp_path, monkeypatch):
+    "The libraries that it loads, the threads that they start included, see how many cores there are for each"
+    seen = []
+    monkeypatch.setattr(course, 'can_fork', lambda: True)
+    monkeypatch.setattr(course, 'draw_ahead', lambda out: seen.append(os.environ['OMP_NUM_THREADS']))
+    monkeypatch.setattr(course, 'notebook_parameters', lambda path, **wanted: {})
+    monkeypatch.setattr(course, 'run_notebook', lambda path, *args, **kw: dict(notebook=path.stem))
+    list(course.run_notebooks(sorted(CHAIN+FREE), tmp_path, os.cpu_count() or 1, data='phantom'))
+    assert seen==['1']
 
 
 @pytest.mark.skipif(not course.can_fork(), reason='forks only on Linux without a GPU')
