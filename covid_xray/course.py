@@ -42,7 +42,6 @@ def notebook_parameters(path,     # A notebook
 # %% ../nbs/90_course.ipynb #1bf66c78
 UNWATCHED = dict(JPY_SESSION_NAME=None, COLAB_RELEASE_TAG=None) # traces of somebody who watches: see `is_live`
 
-# %% ../nbs/90_course.ipynb #1ad17d68
 @contextmanager
 def environment(**vars): # Values by name; None: without it
     "Set environment variables, and put the old ones back"
