@@ -58,8 +58,8 @@ STEADY += [replace(STEADY[0], name='base_160', size=160, head_epochs=0, body_epo
 
 # %% ../nbs/14_deep_covid.ipynb #3b926800
 PROFILES = {
-    'quick': dict(arch='efficientnet_lite0', stages=[replace(PAPER[0], name='finetune_64', size=64,
-        body_epochs=5, body_lrs=(3e-3, 3e-3), schedule='one-cycle', patience=3,
+    'quick': dict(arch='efficientnet_lite0', stages=[replace(PAPER[0], name='finetune_48', size=48,
+        body_epochs=4, body_lrs=(4e-3, 4e-3), batch_size=32, schedule='one-cycle', patience=3,
         colour='rgb', augment='recommended',  # twelve augmentations want more epochs
         frozen=0, train_bn=True)]),           # of photographs nothing fits a phantom: all layers
     'cpu':   dict(arch='efficientnet_lite0', stages=STEADY),
