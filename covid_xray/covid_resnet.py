@@ -36,7 +36,7 @@ def small_stages(sizes,      # Three sides, pixels
 # %% ../nbs/10_stage1_128.ipynb #0c28d1ee
 PROFILES = {
     'quick': dict(arch='efficientnet_lite0', stages=small_stages(
-        (48, 64, 80), ((1, 3), (1, 2), (0, 2)), (6e-3, 6e-3, 3e-3), 5, augment='recommended')),
+        (48, 72, 96), ((1, 2), (1, 2), (0, 3)), (6e-3, 6e-3, 3e-3), 5, augment='recommended')),
     'cpu':   dict(arch='efficientnet_lite0', stages=small_stages(
         (96, 128, 160), ((1, 4), (1, 4), (0, 4)), (2e-3, 2e-3, 1e-3), 10, augment='robust', mixup=.4, smooth=.1)),
     'paper': dict(arch='resnet50', stages=PAPER)}
