@@ -80,8 +80,8 @@ def under_stress(run,          # A `StageRun`
     "What a model says of images in which something has changed that is not the disease"
     c, labels = check_same(run, data), data.split(choose(split, ('valid', 'train'), 'split to stress')).label
     images = open_images(data, c['stage']['size'], settings)[rows_of(data, [split])]
-    donors = images[other_class(labels, seed)]
-    for name,change in STRESSES.items(): yield name, predict_images(run, change(images, donors), device, tta)
+    donors, model = images[other_class(labels, seed)], run.model()
+    for name,change in STRESSES.items(): yield name, predict_images(run, change(images, donors), device, tta, model)
 
 # %% ../nbs/12_stage3_229.ipynb #25a8a556
 def stress_test(run, data, split='valid', # As in `under_stress`

@@ -159,11 +159,12 @@ def predict_images(run,    # A `StageRun`
                    images, # uint8 (n, size, size), grey
                    device=None,
                    tta=None, # Mean of each image and its mirror image? None: as the run's stage says
+                  model=None, # `run.model()`, for who asks several times; None: load it
                   ):       # float32 (n, classes); rows sum to 1
     "Class probabilities of squared images"
     stage, device = Stage(**run.record['config']['stage']), pick_device(device)
     if device.type=='cpu': keep_memory()
-    model, act = run.model().to(device, memory_format=torch.channels_last), make_loss(stage.loss).activation
+    model, act = (model or run.model()).to(device, memory_format=torch.channels_last), make_loss(stage.loss).activation
     twice = stage.tta if tta is None else tta
     ask = lambda xb: (act(model(xb)) + act(model(xb.flip(-1))))/2 if twice else act(model(xb))
     with torch.inference_mode(): out = [ask(xb).cpu().numpy() for xb in batches(images, device=device, colour=stage.colour)]
