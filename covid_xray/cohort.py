@@ -159,10 +159,10 @@ def make_phantoms(root,             # Folder for phantom data sets
                   progress=True,    # Show a bar?
                  )->Path:           # root/<fingerprint>-<per_class>, holding images/, masks/ and phantoms.csv
     "Write a phantom data set; one that is complete is returned at once"
-    df = phantom_table(per_class, seed, confound)
     kin = config_hash(dict(version=2, size=size, seed=seed, confound=float(confound)))
     out = Path(root)/f'{kin}-{per_class}'
     if (out/'phantoms.csv').is_file(): return out
+    df = phantom_table(per_class, seed, confound)
     with locked(out):
         if (out/'phantoms.csv').is_file(): return out
         for d in 'images', 'masks': make_dir(out/d)

@@ -40,7 +40,8 @@ def notebook_parameters(path,     # A notebook
     return {k:v for k,v in wanted.items() if k in takes and v is not None}
 
 # %% ../nbs/90_course.ipynb #1bf66c78
-UNWATCHED = dict(JPY_SESSION_NAME=None, COLAB_RELEASE_TAG=None) # traces of somebody who watches: see `is_live`
+UNWATCHED = dict(JPY_SESSION_NAME=None, COLAB_RELEASE_TAG=None, # traces of somebody who watches: see `is_live`
+                 PYDEVD_DISABLE_FILE_VALIDATION=1) # nobody debugs: no advice about it
 
 @contextmanager
 def environment(**vars): # Values by name; None: without it
@@ -94,8 +95,8 @@ def shared_modules()->list: # Names, in the order in which they are to be import
     "What a forked kernel has loaded when it starts: this library, and what chapters import beside it"
     import covid_xray
     ours = sorted(p.stem for p in Path(covid_xray.__file__).parent.glob('[a-z]*.py'))
-    return [f'covid_xray.{m}' for m in ['core', *ours]] + ['ipykernel.ipkernel', 'ipykernel.kernelapp', 'nbdev.showdoc', 'nbformat',
-                                                           'seaborn', 'sklearn.linear_model', 'statsmodels.stats.proportion']
+    return [f'covid_xray.{m}' for m in ['core', *ours]] + ['ipykernel.debugger', 'ipykernel.ipkernel', 'ipykernel.kernelapp', 'nbdev.showdoc',
+                                                           'nbformat', 'seaborn', 'sklearn.linear_model', 'statsmodels.stats.proportion']
 
 # %% ../nbs/90_course.ipynb #907cd0da
 def can_fork()->bool: # Linux, and no GPU of NVIDIA, AMD, or below Windows
@@ -170,7 +171,7 @@ def forked_kernels():
 # %% ../nbs/90_course.ipynb #27e827e0
 def draw_ahead(out, # The course's folder
               ):    # The `DataSet` *phantom*
-    "Draw what every chapter takes while the process from which kernels are forked loads its libraries"
+    "Draw what most chapters take, while the process from which kernels are forked loads its libraries"
     from multiprocessing import forkserver
     from covid_xray.curation import load_data
     forked_kernels()
@@ -184,12 +185,12 @@ def run_notebooks(paths,        # Notebooks, in order
                   **params,     # As in `run_notebook`
                  ):             # Yields the rows of `run_notebook` as they come
     "Execute notebooks: those with a `profile` in order, the others beside them (quick) or before them"
-    chain = [p for p in paths if notebook_parameters(p, profile='quick')]
-    free, running = [p for p in paths if p not in chain], {} # job → is it one of the chain?
     beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
     forked = beside and len(paths)>4 and can_fork() # loading all costs as much as four chapters do
     with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads, **UNWATCHED), ThreadPoolExecutor(workers) as ex:
-        if forked and params.get('data')=='phantom': draw_ahead(out) # here: the libraries that it loads look at the environment
+        drawing = ex.submit(draw_ahead, out) if forked and params.get('data')=='phantom' else None
+        chain = [p for p in paths if notebook_parameters(p, profile='quick')]
+        free, running = [p for p in paths if p not in chain], {drawing: True} if drawing else {} # job → is it one of the chain?
         while free or running or beside and chain:
             while len(running)<workers:
                 ordered = bool(beside and chain and not any(running.values()))
@@ -198,7 +199,8 @@ def run_notebooks(paths,        # Notebooks, in order
                 running[ex.submit(run_notebook, path, out, threads, forked, **params)] = ordered
             for job in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[job]
-                yield job.result()
+                if job is drawing: job.result()
+                else: yield job.result()
     if not beside: yield from (run_notebook(p, out, **params) for p in chain)
 
 # %% ../nbs/90_course.ipynb #ddf0610d

@@ -15,11 +15,14 @@ from torch import nn
 
 # %% ../nbs/08b_models.ipynb #4bcd730f
 class PaddedConv(nn.Conv2d):
-    "A depthwise convolution whose small maps are padded before it: the same numbers, up to rounding, sooner on a CPU"
+    "A depthwise convolution that on a small map pads before it, and without the taps that only padding meets: sooner on a CPU"
     def forward(self, x): # (B,C,H,W)
         if not self.training or x.device.type!='cpu' or x.shape[-1]>=self.kernel_size[-1]: return super().forward(x)
-        (h, w), small = self.padding, dict(stride=self.stride, dilation=self.dilation, groups=self.groups)
-        return nn.functional.conv2d(nn.functional.pad(x, (w, w, h, h)), self.weight, self.bias, **small)
+        a, b = [max(0, p+1-n) if (k, d)==(2*p+1, 1) else 0 # taps at each end that only padding meets
+                for k,p,d,n in zip(self.kernel_size, self.padding, self.dilation, x.shape[-2:])]
+        (h, w), (H, W) = self.padding, self.kernel_size
+        return nn.functional.conv2d(nn.functional.pad(x, (w-b, w-b, h-a, h-a)), self.weight[:,:,a:H-a,b:W-b], self.bias,
+                                    self.stride, 0, self.dilation, self.groups)
 
 # %% ../nbs/08b_models.ipynb #822ec4f2
 def pad_small(model:nn.Module)->nn.Module: # The same model; names and values of its weights stay

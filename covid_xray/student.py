@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'INSTALL', 'is_test', 'tests_in', 'cut', 'look', 'without_tests', 'directives', 'binds', 'uses', 'asks',
-           'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'check_replaceable',
-           'fresh_dir', 'student_edition']
+           'needed', 'tagged', 'student_code', 'dict_cell', 'student_text', 'student_notebook', 'load_nbformat',
+           'check_replaceable', 'fresh_dir', 'student_edition']
 
 # %% ../nbs/80_student.ipynb #ab65d17a
-import ast, dis, os, re, shutil, types
+import ast, dis, os, re, shutil, sys, types
 from contextlib import contextmanager
 from pathlib import Path
 from .core import CourseError, make_dir, project_root
@@ -197,6 +197,16 @@ def student_notebook(nb,       # A chapter, with outputs
     if looks := sorted({'equals', 'is_close'} & set().union(*(uses(c.source) for c in out.cells if c.cell_type=='code'))):
         out.cells.insert(2, new_code_cell(f'from fastcore.test import {", ".join(looks)} # of numbers, texts, arrays and tensors', id='looks'))
     return out
+
+# %% ../nbs/80_student.ipynb #f6629458
+def load_nbformat():
+    "Load nbformat without the grammar of web addresses that jsonschema would build for seconds, and no notebook needs"
+    if {'jsonschema', 'rfc3987_syntax'} & set(sys.modules): return # too late, or somebody wants it
+    sys.modules['rfc3987_syntax'] = None
+    try: import nbformat # noqa: F401
+    finally: del sys.modules['rfc3987_syntax']
+
+load_nbformat()
 
 # %% ../nbs/80_student.ipynb #e81e99b4
 def check_replaceable(out): # A folder that may not exist
