@@ -115,8 +115,10 @@ def frozen_features(data, size=128,     # A `DataSet`; side in pixels
                    )->np.ndarray:       # float32 (n, features), in manifest order
     "What an ImageNet network sees: its last feature maps, averaged"
     import torch
+    from covid_xray.cohort import keep_memory
     from covid_xray.loaders import batches, open_images
     from covid_xray.models import make_model
+    keep_memory()
     body = make_model(arch, 2, settings=settings)[0].eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         return np.concatenate([torch.Tensor(body(xb)).mean((2, 3)).numpy() for xb in batches(open_images(data, size, settings))])

@@ -121,6 +121,8 @@ def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launch
     "In a forked process: be the kernel that `cmd` describes, until it is told to stop, or the process that wanted it ends"
     import matplotlib, numpy as np
     from ipykernel.kernelapp import IPKernelApp
+    from covid_xray.cohort import keep_memory
+    keep_memory() # a chapter is short
     gc.freeze() # what was loaded is not garbage: do not look through it again
     os.setsid() # a signal for this kernel is for its data loaders, too
     os.chdir(folder)
@@ -189,13 +191,16 @@ def run_notebooks(paths,        # Notebooks, in order
     forked = beside and len(paths)>4 and can_fork() # loading all costs as much as four chapters do
     with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads, **UNWATCHED), ThreadPoolExecutor(workers) as ex:
         drawing = ex.submit(draw_ahead, out) if forked and params.get('data')=='phantom' else None
-        chain = [p for p in paths if notebook_parameters(p, profile='quick')]
+        takes = {p: notebook_parameters(p, profile='quick', data='phantom') for p in paths}
+        chain = [p for p in paths if 'profile' in takes[p]]
         free, running = [p for p in paths if p not in chain], {drawing: True} if drawing else {} # job → is it one of the chain?
         while free or running or beside and chain:
             while len(running)<workers:
                 ordered = bool(beside and chain and not any(running.values()))
-                if not (ordered or free): break
-                path = chain.pop(0) if ordered else free.pop() # the long ones are among the last, and shall not begin last
+                ready = chain[:1] if ordered else [p for p in free if not ('data' in takes[p] and drawing in running)]
+                if not ready: break
+                path = ready[-1] # the long ones are among the last, and shall not begin last
+                (chain if ordered else free).remove(path)
                 running[ex.submit(run_notebook, path, out, threads, forked, **params)] = ordered
             for job in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[job]

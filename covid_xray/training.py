@@ -16,7 +16,8 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.mixup import MixUp
 from .backbones import check_input
 from .loaders import batches, make_loaders, open_images, rows_of
-from .lr_finder import keep_memory, lr_range_test, make_learner, make_loss, pick_device
+from .cohort import keep_memory
+from .lr_finder import lr_range_test, make_learner, make_loss, pick_device
 from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, together, wait_for_all, world
 from .stages import Averaged, EpochSeed, Historian, Stage, best_epoch, group_lrs, load_checkpoint, out_of_patience

@@ -56,6 +56,26 @@ def test_long_trainings_come_last_and_have_all_cores(started, tmp_path):
     assert all(beside=={p} and threads is None for p,beside,threads in started if p in CHAIN)
 
 
+def test_a_chapter_with_data_waits_until_the_phantoms_are_drawn(started, tmp_path, monkeypatch):
+    "The others need not wait; if the drawing fails, so does the course"
+    order = []
+    def draw(out):
+        time.sleep(.3)
+        order.append('drawn')
+    monkeypatch.setattr(course, 'can_fork', lambda: True)
+    monkeypatch.setattr(course, 'draw_ahead', draw)
+    monkeypatch.setattr(course, 'notebook_parameters', lambda path, **wanted: dict(profile='quick') if path in CHAIN else dict(data='phantom') if path==FREE[-1] else {})
+    run = course.run_notebook
+    monkeypatch.setattr(course, 'run_notebook', lambda path, *args, **kw: order.append(path) or run(path, *args, **kw))
+    rows = list(course.run_notebooks(sorted(CHAIN+FREE), tmp_path, 2, data='phantom'))
+    assert sorted(r['notebook'] for r in rows)==sorted(p.stem for p in CHAIN+FREE)
+    before = order[:order.index('drawn')]
+    assert before and not {*CHAIN, FREE[-1]} & set(before)
+    def fail(out): raise CourseError('no room')
+    monkeypatch.setattr(course, 'draw_ahead', fail)
+    with pytest.raises(CourseError, match='no room'): list(course.run_notebooks(sorted(CHAIN+FREE), tmp_path, 2, data='phantom'))
+
+
 def test_two_at_once_each_in_its_own_folder_and_we_in_ours(tmp_path):
     folders = [tmp_path/'a', tmp_path/'b']
     for d in folders:

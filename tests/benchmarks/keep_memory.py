@@ -10,7 +10,7 @@ import covid_xray.core  # noqa: F401 (thread settings, before torch)
 
 def child(keep, size=128, bs=32, n=10):
     import torch
-    from covid_xray.lr_finder import keep_memory
+    from covid_xray.cohort import keep_memory
     from covid_xray.models import make_model
     if keep: assert keep_memory(), 'only glibc can be asked to keep memory'
     model = make_model('efficientnet_lite0', 4, pretrained=False).to(memory_format=torch.channels_last).train()

@@ -2,7 +2,7 @@
 import statistics
 import time
 
-from covid_xray.lr_finder import keep_memory
+from covid_xray.cohort import keep_memory
 import torch
 from covid_xray.models import PaddedConv, make_model
 
