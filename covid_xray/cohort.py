@@ -107,8 +107,7 @@ def draw_phantom(label:str,     # One of `LABELS`
     return finish(expose(A, site, rng), site, rng), mask
 
 # %% ../nbs/01b_cohort.ipynb #97a072b4
-def keep_memory(keep=True, # False: as glibc does without being told
-               )->bool:    # Did it take effect? It does with glibc (Linux), for the rest of the process
+def keep_memory(keep=True)->bool: # False: give it back, as glibc does untold. Did it take effect? With glibc (Linux), until the process ends
     "Let the C library keep freed blocks for the next array, instead of giving them back to the system"
     import ctypes
     try: libc = ctypes.CDLL('libc.so.6'); mallopt, trim = libc.mallopt, libc.malloc_trim
