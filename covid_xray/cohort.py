@@ -107,14 +107,12 @@ def draw_phantom(label:str,     # One of `LABELS`
     return finish(expose(A, site, rng), site, rng), mask
 
 # %% ../nbs/01b_cohort.ipynb #97a072b4
-def keep_memory(keep=True)->bool: # False: give it back, as glibc does untold. Did it take effect? With glibc (Linux), until the process ends
+def keep_memory()->bool: # Did the C library agree? Only glibc (Linux) does, and until the process ends
     "Let the C library keep freed blocks for the next array, instead of giving them back to the system"
     import ctypes
-    try: libc = ctypes.CDLL('libc.so.6'); mallopt, trim = libc.mallopt, libc.malloc_trim
+    try: mallopt = ctypes.CDLL('libc.so.6').mallopt
     except (OSError, AttributeError): return False # another system, or another C library
-    if not keep: trim(0)
-    return all([mallopt(-4, 0 if keep else 2**16), # M_MMAP_MAX: no block of its own
-                mallopt(-1, 2**31-1 if keep else 2**17)]) # M_TRIM_THRESHOLD: nothing goes back
+    return all([mallopt(-4, 0), mallopt(-1, 2**31-1)]) # M_MMAP_MAX: no block of its own; M_TRIM_THRESHOLD: nothing goes back
 
 # %% ../nbs/01b_cohort.ipynb #f381fe57
 def draw_patient(patient:int,   # Number of the patient
@@ -147,8 +145,8 @@ def write_phantom(row,        # One row of the table of `make_phantoms`
                   root,       # The data set's folder
                   size, seed, # Pixels a side; the data set's seed
                  ):
-    "Draw one phantom and write its image and mask as 8-bit grey PNG"
-    keep_memory() # for the next one
+    "Draw one phantom and write its image and mask as 8-bit grey PNG; the process keeps its memory from then on"
+    keep_memory()
     img, mask = draw_phantom(row.label, row.patient_id, row.image, row.site, row.age, size, seed)
     Image.fromarray(img).save(root/row.path, compress_level=1)
     Image.fromarray(mask.astype(np.uint8)*255).save(root/row.mask, compress_level=1)

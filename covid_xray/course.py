@@ -41,7 +41,7 @@ def notebook_parameters(path,     # A notebook
 
 # %% ../nbs/90_course.ipynb #1bf66c78
 UNWATCHED = dict(JPY_SESSION_NAME=None, COLAB_RELEASE_TAG=None, # traces of somebody who watches: see `is_live`
-                 PYDEVD_DISABLE_FILE_VALIDATION=1) # nobody debugs: no advice about it
+                 PYDEVD_DISABLE_FILE_VALIDATION=1) # else pydevd gives advice at each start
 
 @contextmanager
 def environment(**vars): # Values by name; None: without it
@@ -121,8 +121,6 @@ def become_kernel(cmd,   # As jupyter would start it: python -m ipykernel_launch
     "In a forked process: be the kernel that `cmd` describes, until it is told to stop, or the process that wanted it ends"
     import matplotlib, numpy as np
     from ipykernel.kernelapp import IPKernelApp
-    from covid_xray.cohort import keep_memory
-    keep_memory() # a chapter is short
     gc.freeze() # what was loaded is not garbage: do not look through it again
     os.setsid() # a signal for this kernel is for its data loaders, too
     os.chdir(folder)
@@ -173,7 +171,7 @@ def forked_kernels():
 # %% ../nbs/90_course.ipynb #27e827e0
 def draw_ahead(out, # The course's folder
               ):    # The `DataSet` *phantom*
-    "Draw what most chapters take, while the process from which kernels are forked loads its libraries"
+    "Draw the phantoms, while the process from which kernels are forked loads its libraries"
     from multiprocessing import forkserver
     from covid_xray.curation import load_data
     forked_kernels()
@@ -187,12 +185,12 @@ def run_notebooks(paths,        # Notebooks, in order
                   **params,     # As in `run_notebook`
                  ):             # Yields the rows of `run_notebook` as they come
     "Execute notebooks: those with a `profile` in order, the others beside them (quick) or before them"
+    takes = {p: notebook_parameters(p, profile='quick', data='phantom') for p in paths}
+    chain = [p for p in paths if 'profile' in takes[p]]
     beside, threads = params.get('profile', 'quick')=='quick', max(1, (os.cpu_count() or 1)//workers)
     forked = beside and len(paths)>4 and can_fork() # loading all costs as much as four chapters do
     with environment(COVID_XRAY_RUNS=Path(out).absolute(), OMP_NUM_THREADS=threads, **UNWATCHED), ThreadPoolExecutor(workers) as ex:
         drawing = ex.submit(draw_ahead, out) if forked and params.get('data')=='phantom' else None
-        takes = {p: notebook_parameters(p, profile='quick', data='phantom') for p in paths}
-        chain = [p for p in paths if 'profile' in takes[p]]
         free, running = [p for p in paths if p not in chain], {drawing: True} if drawing else {} # job → is it one of the chain?
         while free or running or beside and chain:
             while len(running)<workers:
@@ -202,7 +200,8 @@ def run_notebooks(paths,        # Notebooks, in order
                 path = ready[-1] # the long ones are among the last, and shall not begin last
                 (chain if ordered else free).remove(path)
                 running[ex.submit(run_notebook, path, out, threads, forked, **params)] = ordered
-            for job in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            for job in sorted(done, key=lambda j: j is drawing): # which may fail: rows first
                 del running[job]
                 if job is drawing: job.result()
                 else: yield job.result()

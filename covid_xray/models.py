@@ -28,7 +28,7 @@ class PaddedConv(nn.Conv2d):
 def pad_small(model:nn.Module)->nn.Module: # The same model; names and values of its weights stay
     "Let every depthwise convolution of a model be a `PaddedConv`"
     for l in model.modules():
-        if type(l) is nn.Conv2d and l.groups==l.in_channels>1 and isinstance(l.padding, tuple): l.__class__ = PaddedConv
+        if type(l) is nn.Conv2d and l.groups==l.in_channels>1 and isinstance(l.padding, tuple) and l.padding_mode=='zeros': l.__class__ = PaddedConv
     return model
 
 # %% ../nbs/08b_models.ipynb #57da3783

@@ -200,7 +200,7 @@ def student_notebook(nb,       # A chapter, with outputs
 
 # %% ../nbs/80_student.ipynb #f6629458
 def load_nbformat():
-    "Load nbformat without the grammar of web addresses that jsonschema would build for seconds, and no notebook needs"
+    "Load nbformat without a grammar that jsonschema would build for seconds (it then checks no international web addresses in this process)"
     if {'jsonschema', 'rfc3987_syntax'} & set(sys.modules): return # too late, or somebody wants it
     sys.modules['rfc3987_syntax'] = None
     try: import nbformat # noqa: F401
