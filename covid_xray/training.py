@@ -15,8 +15,8 @@ from .core import (CourseError, atomic_path, choose, config_hash, get_settings, 
 import numpy as np, pandas as pd, torch
 from fastai.callback.mixup import MixUp
 from .backbones import check_input
-from .loaders import batches, make_loaders, open_images, rows_of
 from .cohort import keep_memory
+from .loaders import batches, make_loaders, open_images, rows_of
 from .lr_finder import lr_range_test, make_learner, make_loss, pick_device
 from .models import load_weights, make_model, save_weights
 from .processes import batch_share, join_world, together, wait_for_all, world
