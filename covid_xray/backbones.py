@@ -26,11 +26,11 @@ class Arch:
     cut:int      # The first layer of the body's late part
     file:str     # How the name of its weights file begins
     stem:tuple=('conv1', 'bn1') # Its first convolution and the batch norm behind it
-    half:tuple=()# Endings of weights files that want mean and deviation 0.5, not ImageNet's
+    half:tuple=()# Endings of published weights files that want mean and deviation 0.5, not ImageNet's
     least:int=1  # The smallest side of a picture, pixels
 
 # %% ../nbs/08_backbones.ipynb #e0cbc179
-ARCHS = {'efficientnet_lite0': Arch('timm', 'tf_efficientnet_lite0', 1280, 5, 'tf_efficientnet_lite0', ('conv_stem', 'bn1'), ('.pth',)),
+ARCHS = {'efficientnet_lite0': Arch('timm', 'tf_efficientnet_lite0', 1280, 5, 'tf_efficientnet_lite0', ('conv_stem', 'bn1'), ('.pth', '.safetensors')),
          'resnet18':    Arch('torchvision', 'resnet18',  512, 6, 'resnet18'),
          'resnet34':    Arch('torchvision', 'resnet34',  512, 6, 'resnet34'),
          'resnet50':    Arch('torchvision', 'resnet50', 2048, 6, 'resnet50'),     # COVID-ResNet, section 3.2
@@ -216,7 +216,7 @@ def imagenet_tensors(path,            # From `find_weights`
     "Read ImageNet weights; rename those of the package, and fold what is not yet folded"
     t,want = read_tensors(path),model.state_dict()
     if '_conv_stem.weight' in t and len(t)==len(want): t,stats = dict(zip(want, t.values())),(127/255, 128/255)
-    else: stats = (.5, .5) if Path(path).suffix in ARCHS[arch].half else None
+    else: stats = (.5, .5) if Path(path).suffix in ARCHS[arch].half and not Path(path).name.endswith('.fp16.safetensors') else None
     classifier = ('fc.', 'classifier.', 'classif.')
     check_tensors(*({k: v for k,v in d.items() if not k.startswith(classifier)} for d in (t, want)), Path(path).name, arch)
     return fold_stats(t, *stats, ARCHS[arch].stem) if stats else t

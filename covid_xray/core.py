@@ -113,13 +113,13 @@ def make_dir(path,   # A folder that may not exist yet
 
 # %% ../nbs/00_core.ipynb #d4531b88
 def plain(o):
-    "`o` as plain JSON values: dataclasses to dicts, paths to POSIX text, NumPy to Python, NaN to None"
+    "`o` as plain JSON values: dataclasses to dicts, paths to POSIX text, NumPy to Python, NaN and infinity to None"
     if is_dataclass(o): return plain(asdict(o))
     if isinstance(o, dict): return {str(k): plain(v) for k,v in o.items()}
-    if isinstance(o, (list, tuple, set, frozenset)): return [plain(v) for v in o]
+    if isinstance(o, (list, tuple, set, frozenset)): return [plain(v) for v in (sorted(o, key=str) if isinstance(o, (set, frozenset)) else o)]
     if hasattr(o, 'tolist'): return plain(o.tolist())
     if isinstance(o, Path): return o.as_posix()
-    return None if isinstance(o, float) and o!=o else o
+    return None if isinstance(o, float) and o-o!=0 else o # NaN, infinity
 
 # %% ../nbs/00_core.ipynb #4f29b653
 def write_json(obj,  # Anything `plain` understands

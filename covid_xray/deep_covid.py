@@ -35,7 +35,7 @@ course_data = partial(covid_resnet.course_data, fold=two_classes)
 def intensities(data,          # A `DataSet`
                 split='train', # Never the test images: who looks there has looked
                 size=64, bins=32, settings=None, # Side in pixels; bins of grey
-               )->pd.DataFrame: # class, grey (middle of the bin, 0..255), share (of the class's pixels)
+               )->pd.DataFrame: # label, grey (middle of the bin, 0..256), share (of the class's pixels)
     "Grey levels of each class"
     rows, edges = rows_of(data, [choose(split, ('train', 'valid', 'test'), 'split')]), np.linspace(0, 256, bins+1)
     images, labels, out = open_images(data, size, settings)[rows], data.manifest.label.to_numpy()[rows], []

@@ -7,7 +7,7 @@ __all__ = ['CachedImage', 'ChannelsLast', 'batch_tfms', 'make_datasets', 'rows_o
            'class_weights', 'make_loaders', 'loader_report', 'seed_loaders', 'test_loader', 'batches']
 
 # %% ../nbs/07_loaders.ipynb #f8b32200
-import random
+import numbers, random
 from .core import CourseError, choose, get_settings, set_seed
 
 import numpy as np, pandas as pd, torch
@@ -113,7 +113,7 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
                  num_workers=0,    # Reading is so cheap that worker processes only cost
                 )->DataLoaders:    # With `vocab` in the order of `data`, and `data`, `size`, `augment`
     "Loaders for one stage: augmented shuffled training batches, plain validation batches in manifest order"
-    if not isinstance(batch_size, int) or batch_size<1: raise CourseError(f'batch size {batch_size!r}: give a whole number from 1 on')
+    if not isinstance(batch_size, numbers.Integral) or batch_size<1: raise CourseError(f'batch size {batch_size!r}: give a whole number from 1 on')
     device = device or default_device()
     tfms = batch_tfms(augment, device, colour)
     check_train(data)

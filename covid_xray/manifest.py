@@ -199,7 +199,7 @@ def write_manifest(data, path, # A `DataSet`, or its manifest; the .csv
                   )->Path:
     "Write the manifest, whole or not at all"
     df,vocab = (data.manifest, data.vocab) if isinstance(data, DataSet) else (data, None)
-    known = vocab in VOCABS.values() if vocab else any(set(df.label)<=set(v) for v in VOCABS.values())
+    known = tuple(vocab)==manifest_vocab(df) if vocab else any(set(df.label)<=set(v) for v in VOCABS.values())
     if not known: df = df.assign(vocab='|'.join(vocab or own_vocab(df.label)))
     with atomic_path(path) as tmp: df.to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
     return Path(path)

@@ -293,7 +293,7 @@ def read_covidnet_lists(root,          # The data root
     return df
 
 # %% ../nbs/02_sources.ipynb #90c517c3
-def image_facts(path, # An image file
+def image_facts(path, # An image file that Pillow knows; for DICOM see `readable` (02c)
                )->dict: # width, height (pixels, before any EXIF rotation), sha256; unreadable: `CourseError`
     "Size and fingerprint of one file"
     from PIL import Image

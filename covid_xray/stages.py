@@ -38,9 +38,9 @@ def check_stage(s): # A `Stage`
         raise bad(': give rates above 0, and two for body_lrs (earliest and last group)')
     if not all(whole(v, 1) for v in (s.size, s.batch_size)):
         raise bad(f': size is {s.size!r} and batch_size {s.batch_size!r}, give whole numbers above 0')
-    for k,most in dict(mixup=np.inf, balance=1, smooth=.99, ema=.9999).items():
+    for k,most in dict(mixup=100, balance=1, smooth=.99, ema=.9999).items():
         if not number(v := getattr(s, k)) or not 0<=v<=most:
-            raise bad(f': {k} is {v!r}, give a number from 0 (off){"" if most==np.inf else f" to {most}"}')
+            raise bad(f': {k} is {v!r}, give a number from 0 (off) to {most:g}')
     if not all(whole(v, 0) for v in (s.hidden, s.patience)):
         raise bad(f': hidden is {s.hidden!r} and patience {s.patience!r}, give whole numbers from 0 (off)')
     for k,have in CHOICES.items():

@@ -129,7 +129,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
               stage,          # A `Stage`
               arch='efficientnet_lite0', # A name from `models.ARCHS`
               seed=0,         # Head, order and augmentation follow from it
-              init=None,      # A `StageRun` to start from; None: ImageNet weights
+              init=None,      # A `StageRun` to start from; None: ImageNet weights, or random ones where the stage is not `pretrained`
               settings=None, device=None, # Folders; 'cpu' or 'cuda' (None: a GPU if there is one)
               find=False,     # Run a range test before each phase, for the record? It changes no weight
               cbs=(),         # fastai callbacks that watch, for instance a search's; they are not part of what the stage is
@@ -157,13 +157,15 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
 
 # %% ../nbs/09b_training.ipynb #0df4358d
 def predict_images(run,    # A `StageRun`
-                   images, # uint8 (n, size, size), grey
+                   images, # uint8 (n,S,S), grey; S is the stage's size, else `CourseError`
                    device=None,
                    tta=None, # Mean of each image and its mirror image? None: as the run's stage says
                   model=None, # `run.model()`, for who asks several times; None: load it
                   ):       # float32 (n, classes); rows sum to 1
     "Class probabilities of squared images"
     stage, device = Stage(**run.record['config']['stage']), pick_device(device)
+    if images.shape[1:]!=(stage.size, stage.size):
+        raise CourseError(f'images of shape {images.shape} for a stage of {stage.size} pixels: prepare them with `open_images` at that size')
     if device.type=='cpu': keep_memory()
     model, act = (model or run.model()).to(device, memory_format=torch.channels_last), make_loss(stage.loss).activation
     twice = stage.tta if tta is None else tta
