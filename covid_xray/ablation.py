@@ -83,7 +83,7 @@ def seconds_to(runs,   # `StageRun`s in order
               )->float:# Seconds of training until an epoch ended at or above it; NaN if none did
     "When did training first reach an accuracy?"
     df = pd.concat([r.history for r in runs], ignore_index=True)
-    there = df.seconds.cumsum()[df.accuracy>=target]
+    there = df.seconds.cumsum()[df.accuracy>=target-1e-6] # a history holds single precision
     return float(there.iloc[0]) if len(there) else np.nan
 
 # %% ../nbs/13c_ablation.ipynb #1dd2844a
@@ -102,12 +102,13 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
            )->dict:      # The record: what is needed to repeat it, and `rows`
     "Train and judge recipes on validation patients; goes on where an earlier call stopped"
     check_comparison(data, todo)
+    out = Path(out).expanduser()
     patient, rows, runs, trained = patient_codes(data.split('valid')), {}, {}, {}
     for name,stages in todo.items():
         tta, weights = (stages[-1].tta,
                         config_hash(plain([replace(s, tta=False)
                                            for s in stages]))) # tta changes no weight: such recipes share their stages
-        if weights not in trained: trained[weights] = fit_stages(Path(out)/'runs', data, stages, arch, seed, settings, device)
+        if weights not in trained: trained[weights] = fit_stages(out/'runs', data, stages, arch, seed, settings, device)
         runs[name] = trained[weights]
         rows[name] = dict(stages=[plain(s) for s in stages], **judge(runs[name][-1], data, tta, n_boot, settings, device),
                           **stressed(runs[name][-1], data, tta, settings, device), seconds=sum(r.record['seconds'] for r in runs[name]))
@@ -118,7 +119,7 @@ def compare(out,         # Folder of the comparison; `ablation.json` is written 
                   arch=arch, seed=seed, n=len(patient), n_patients=int(patient.max()+1),
                   weights_from=runs['base'][0].record['weights_from'],
                   device=runs['base'][0].record['device'], versions=versions(), commit=git_commit(), rows=rows)
-    write_json(record, Path(out)/'ablation.json')
+    write_json(record, out/'ablation.json')
     return record
 
 # %% ../nbs/13c_ablation.ipynb #9ad182d0
@@ -126,7 +127,7 @@ def ablation_table(record)->pd.DataFrame: # From `compare`, or read from an abla
     "A comparison to read: accuracy, gain, sensitivities, accuracy and (of two classes) AUROC under stress, minutes of training"
     def pct(e, sign=''): return f'{100*e["value"]:{sign}.1f} ({100*e["low"]:{sign}.1f} to {100*e["high"]:{sign}.1f})'
     rows = {k: {'accuracy %': pct(r['accuracy']), 'gain, points': '' if k=='base' else pct(r['gain'], '+'),
-                **{f'{c} %': f'{100*v["value"]:.0f}' for c,v in r['sensitivity'].items() if v['value'] is not None},
+                **{f'{c} %': f'{100*v["value"]:.0f}' for c,v in r['sensitivity'].items() if v['value'] is not None and v['value']==v['value']},
                 'stressed, mean %': f'{100*r["stressed"]["mean"]:.1f}',
                 **({'stressed, mean AUROC': f'{r["stressed_auroc"]["mean"]:.3f}'} if 'stressed_auroc' in r else {}),
                 'minutes': f'{r["seconds"]/60:.1f}'} for k,r in record['rows'].items()}

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['fingerprint', 'near_pairs', 'find_duplicates', 'duplicate_table', 'plot_duplicates', 'drop_duplicates',
            'check_duplicates', 'frozen_features', 'quick_model', 'resplit', 'price_of_leak', 'mean_interval', 'probe',
-           'shift_probe', 'file_facts', 'canonical_facts', 'border_pixels', 'blind_probes', 'audit', 'covid_xray_audit']
+           'shift_probe', 'file_facts', 'canonical_facts', 'border_pixels', 'blind_probes', 'check_classes', 'audit',
+           'covid_xray_audit']
 
 # %% ../nbs/18_audit.ipynb #82e0f81e
 import io, os
@@ -80,6 +81,7 @@ def plot_duplicates(dups, data, # From `find_duplicates`; the `DataSet` it came 
     import matplotlib.pyplot as plt
     from covid_xray.images import read_image
     groups = [d for _,d in dups.groupby('group')][:n]
+    if not groups: raise CourseError('there are no duplicates to draw: find_duplicates found none')
     fig, axs = plt.subplots(len(groups), max(map(len, groups)), figsize=(2.4*max(map(len, groups)), 2.4*len(groups)),
                             squeeze=False, layout='constrained')
     fig.suptitle('Each row: one picture under several names', fontsize=9)
@@ -94,9 +96,10 @@ def plot_duplicates(dups, data, # From `find_duplicates`; the `DataSet` it came 
 def drop_duplicates(data,  # A `DataSet`
                     dups,  # From `find_duplicates`
                    )->DataSet: # Without the surplus images
-    "One image of each group; none where labels disagree; the test's own copy where there is one"
+    "One image of each group, or all its test images where it has any; none where labels disagree"
     def surplus(d):
-        return d.image_id if d.label.nunique()>1 else d.sort_values('split', key=lambda s: s!='test', kind='stable').image_id[1:]
+        test = d.split=='test'
+        return d.image_id if d.label.nunique()>1 else d.image_id[~test] if test.any() else d.image_id[1:]
     gone = [i for _,d in dups.groupby('group') for i in surplus(d)]
     return replace(data, manifest=tidy(data.manifest[~data.manifest.image_id.isin(gone)]))
 
@@ -246,6 +249,13 @@ def blind_probes(data, settings=None, size=128, # A `DataSet`; side of the canon
     looks = {'file facts': facts, 'facts after re-encoding': canon, 'border pixels': border_pixels(images)}
     return pd.DataFrame({(k, c): probe(X, (m.label==c).to_numpy(), m.patient_id) for k,X in looks.items() for c in data.vocab}).T
 
+# %% ../nbs/18_audit.ipynb #74f29278
+def check_classes(data): # A `DataSet`
+    "Two classes, and of each at least two patients outside the test; else `CourseError`"
+    per = data.manifest[data.manifest.split!='test'].groupby('label').patient_id.nunique()
+    if len(per)<2 or per.min()<2: raise CourseError(
+        f'{data.name} has {", ".join(f"{n} {c}" for c,n in per.items())} patients outside the test: an audit needs two classes and two of each')
+
 # %% ../nbs/18_audit.ipynb #2762e029
 def audit(data, settings=None, # A `DataSet`
           seeds=10,            # Splits of each kind for the price of the leak
@@ -253,6 +263,7 @@ def audit(data, settings=None, # A `DataSet`
     "Duplicates, the price of the leak and of the shift, and what can be told without a lung"
     from covid_xray.rates import interval
     if not isinstance(seeds, Integral) or seeds<2: raise CourseError(f'{seeds!r} splits: give a whole number, at least 2, for an interval')
+    check_classes(data)
     X, m = frozen_features(data, settings=settings), data.manifest.reset_index(drop=True)
     leak, test, out = price_of_leak(m, X, seeds), (m.split=='test').to_numpy(), {}
     acc = {f'{n}, by {by}': mean_interval(d.accuracy) for (n,by),d in leak.groupby(['model', 'by'])}

@@ -150,6 +150,7 @@ def find_weights(arch:str,      # A key of `ARCHS`
                 )->tuple:       # (path, 'explicit' | 'folder' | 'package' | 'download')
     "Find the ImageNet weights of `arch` in the first of their homes that has them"
     choose(arch, ARCHS, 'architecture')
+    explicit = Path(explicit).expanduser() if explicit else None
     folder = explicit or (settings or get_settings()).weights
     kind,looked = ('explicit' if explicit else 'folder'),[]
     if explicit and Path(explicit).is_file(): return check_owner(Path(explicit), arch), kind

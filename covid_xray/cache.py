@@ -115,7 +115,9 @@ class FileImages:
         self.shape,self.dtype = (len(self.files), size, size),np.dtype(np.uint8)
     def __len__(self): return len(self.files)
     def __getitem__(self, i): # A row number, or several
-        if np.ndim(i) or isinstance(i, slice): return np.stack([self[j] for j in np.arange(len(self))[i]])
+        if np.ndim(i) or isinstance(i, slice):
+            rows = np.arange(len(self))[i]
+            return np.stack([self[j] for j in rows]) if len(rows) else np.zeros((0, *self.shape[1:]), np.uint8)
         path,sha = self.files[i]
         return read_squares(path, (self.size,), self.method, sha)[0]
 
@@ -128,7 +130,7 @@ def build_caches(df, root, sizes, # Manifest rows (`path`, `sha256`); folder of 
     "Decode every file once and cache it at each size; complete or absent, whatever happens"
     if not len(df): raise CourseError('there are no images to cache: the manifest has no rows')
     if cache_off(cache_dir): return {}
-    paths = {s:cache_path(df, s, cache_dir, method) for s in sizes}
+    paths = {(s := check_size(o)): cache_path(df, s, cache_dir, method) for o in sizes}
     if all(p.exists() for p in paths.values()): return paths
     with locked(folder := next(iter(paths.values())).parent), ExitStack() as stack:
         for p in folder.glob('.*.tmp.npy'): p.unlink() # left by a killed process: the lock is ours

@@ -205,7 +205,7 @@ def claims_text(table,     # From `claims_table`
                )->str:     # Markdown; '' if nobody claims anything about it
     "Claimed and obtained as Markdown: a table for each paper that has runs to compare, a sentence for what has none"
     out = []
-    for p in [p for p in PAPERS if PAPERS[p].data==data]:
+    for p in [p for p in PAPERS if PAPERS[p].data==data and (table.paper==p).any()]:
         rows,none = {},{}
         for r in table[table.paper==p].itertuples():
             what,claimed,got = figures(r)

@@ -165,11 +165,11 @@ def locked(folder, # Created if absent
     finally: lock.release()
 
 # %% ../nbs/00_core.ipynb #dc8465c7
-def set_seed(seed:int, # Any non-negative whole number
+def set_seed(seed:int, # A whole number from 0 to 2**64-1, NumPy's too
             ):
     "Seed Python, NumPy and torch (CPU and GPU)"
     import numpy as np, torch
-    random.seed(seed); np.random.seed(seed%2**32); torch.manual_seed(seed)
+    random.seed(int(seed)); np.random.seed(int(seed)%2**32); torch.manual_seed(int(seed))
 
 # %% ../nbs/00_core.ipynb #e768918a
 def check_seed(seed:int)->int: # The same; else `CourseError`

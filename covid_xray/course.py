@@ -77,10 +77,11 @@ def run_notebook(path,     # A notebook
     "Execute a notebook with papermill, in its own folder and a fresh kernel"
     import papermill
     managers = forked_kernels() if forked else kernel_managers()
-    path, copy, t0 = Path(path), make_dir(Path(out)/'notebooks')/Path(path).name, time.time()
+    out = Path(out).expanduser().absolute()
+    path, copy, t0 = Path(path), make_dir(out/'notebooks')/Path(path).name, time.time()
     copy.unlink(missing_ok=True) # a kernel that dies leaves no copy, and an older one would look like it
     try:
-        with environment(COVID_XRAY_RUNS=Path(out).absolute(), **UNWATCHED, **(dict(OMP_NUM_THREADS=threads) if threads else {})):
+        with environment(COVID_XRAY_RUNS=out, **UNWATCHED, **(dict(OMP_NUM_THREADS=threads) if threads else {})):
             papermill.execute_notebook(str(path), str(copy), notebook_parameters(path, **params), kernel_name='python3', progress_bar=False,
                                        resources=dict(metadata=dict(path=str(path.parent))), # `cwd` would move all threads
                                        request_save_on_cell_execute=False, kernel_manager_class=managers,
@@ -215,7 +216,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
     "Execute every chapter, with a progress bar"
     import pandas as pd
     from fastprogress.fastprogress import progress_bar
-    paths, rows, out = course_notebooks(nbs), [], make_dir(out)
+    paths, rows, out = course_notebooks(nbs), [], make_dir(Path(out).expanduser())
     bar = progress_bar(run_notebooks(paths, out, **params), total=len(paths))
     for row in bar:
         rows = sorted([*rows, row], key=lambda r: r['notebook'])
@@ -230,10 +231,11 @@ def finished(out,      # Folder of a course
             )->bool:
     "Did all chapters run in `out`, with these parameters, later than they were last changed?"
     import nbformat
-    copies = {p: Path(out)/'notebooks'/p.name for p in course_notebooks(nbs)}
-    if not (Path(out)/'course.json').is_file() or not all(c.is_file() and c.stat().st_mtime>p.stat().st_mtime for p,c in copies.items()):
+    out = Path(out).expanduser()
+    copies = {p: out/'notebooks'/p.name for p in course_notebooks(nbs)}
+    if not (out/'course.json').is_file() or not all(c.is_file() and c.stat().st_mtime>p.stat().st_mtime for p,c in copies.items()):
         return False
-    if {r['notebook']: r['status'] for r in read_json(Path(out)/'course.json')}!={p.stem: 'ok' for p in copies}: return False
+    if {r['notebook']: r['status'] for r in read_json(out/'course.json')}!={p.stem: 'ok' for p in copies}: return False
     given = lambda c: nbformat.read(c, 4).metadata.get('papermill', {}).get('parameters')
     return all(given(c)==notebook_parameters(p, **params) for p,c in copies.items())
 
@@ -274,6 +276,6 @@ def covid_xray_course(
             data = (str(path) if path.exists()
                     else choose(data, [*DATASETS, 'the path of a folder', 'the path of a manifest .csv'], 'data set'))
             if len(load_data(data).vocab)<2: raise CourseError(f'{data} has a single class: the course needs two or more to tell apart')
-        params = dict(data=data, profile=profile, seed=seed)
+        params, out = dict(data=data, profile=profile, seed=seed), Path(out).expanduser()
         if not (committed or site and finished(out, nbs, **params)): say_course(out, nbs, **params)
         if site: print(f'the site: open {build_site(out, None if committed else Path(out)/"notebooks", nbs)/"index.html"}')

@@ -64,7 +64,7 @@ def course_data(name='phantom', # A data set by name, or a path; see `load_data`
 # %% ../nbs/10_stage1_128.ipynb #b85868f9
 def run_dir_for(data, profile, arch, seed, settings=None, recipe='covid_resnet')->Path:
     "Where the notebooks keep a run: the same names, the same folder"
-    name = data if str(data).isidentifier() else Path(data).stem
+    name = data if str(data).isidentifier() else Path(data).name.removesuffix('.csv')
     return (settings or get_settings()).runs/f'{recipe}-{name}-{profile}-{arch}-seed{seed}'
 
 # %% ../nbs/10_stage1_128.ipynb #94a73a7e
@@ -115,8 +115,8 @@ def plot_confused(preds,    # From `predict_split`
     from covid_xray.images import read_image
     p = pd.Series([r[r['label']] for _,r in preds.iterrows()], index=preds.image_id).nsmallest(n)
     rows = data.manifest.set_index('image_id')
-    fig, axs = plt.subplots(1, n, figsize=(2.1*n, 2.6), layout='constrained')
-    for ax,(i,v) in zip(axs, p.items()):
+    fig, axs = plt.subplots(1, len(p), figsize=(2.1*len(p), 2.6), layout='constrained', squeeze=False)
+    for ax,(i,v) in zip(axs[0], p.items()):
         said = preds.set_index('image_id').loc[i, list(data.vocab)].astype(float).idxmax()
         ax.imshow(read_image(data.root/rows.loc[i, 'path']), cmap='gray'); ax.axis('off')
         ax.set_title(f"{rows.loc[i, 'label']} → {said}\np(true) = {v:.2f}", fontsize=9)

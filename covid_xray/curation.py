@@ -54,7 +54,7 @@ def cut_test(df,            # Rows with patient_id and label
     test = []
     for _,ps in who.groupby('label').patient_id:
         ps = rng.permutation(sorted(ps))
-        test += list(ps[:max(round(frac*len(ps)), int(len(ps)>1))])
+        test += list(ps[:min(max(round(frac*len(ps)), 1), len(ps)-1) if frac else 0])
     return np.where(df.patient_id.isin(test), 'test', 'train')
 
 # %% ../nbs/03_curation.ipynb #ff1d2293
@@ -104,7 +104,7 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
     "What the owner of a folder says about its images"
     f = Path(folder)/'metadata.csv'
     if not f.is_file(): return pd.DataFrame(index=pd.Index([], name='path', dtype=object))
-    try: df = pd.read_csv(f, dtype=str)
+    try: df = pd.read_csv(f, dtype=str, keep_default_na=False, na_values=['']) # a patient may be called NA
     except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({e}): write it as comma-separated UTF-8') from None
     if 'path' not in df or df.path.duplicated().any(): raise CourseError(
         f'{f} needs a column path that names each image once, relative to {folder}: correct it')
@@ -121,7 +121,7 @@ def folder_rows(folder, # The user's folder
     "Rows of a folder with one sub-folder a class, perhaps below train, valid (or val) and test"
     folder = Path(folder).absolute()
     source = f'own-{folder.name}' if folder.name in (*READERS, 'phantom') else folder.name # nobody else's licence
-    names = {d.name: {'val': 'valid'}.get(d.name, d.name) for d in folder.iterdir() if d.is_dir()}
+    names = {d.name: {'val': 'valid'}.get(d.name.lower(), d.name.lower()) for d in folder.iterdir() if d.is_dir()}
     halves = [(folder/n, s) for n,s in names.items() if s in SPLITS] or [(folder, None)]
     rows = []
     for top,s in halves:

@@ -29,9 +29,9 @@ def class_facts(data, # A `DataSet`
 def known_confounds(data, # A `DataSet`
                    )->list: # Sentences; empty if the manifest shows none
     "What goes together with a class so closely that it can stand for it"
-    f, out = class_facts(data), []
+    f, out = class_facts(data).dropna(subset=['images']), []
     share = f.filter(like='% from ').rename(columns=lambda k: k.removeprefix('% from '))
-    for c in f.index:
+    for c in f.index if len(f)>1 else ():
         shared = np.minimum(share.drop(c).max(), share.loc[c]).sum() # how much of it comes from where others come from, too
         if shared<=5: out.append(f'{c} comes from {" and ".join(share.columns[share.loc[c]>5])}, '
                                  'and hardly anything else does: class and collection are one')
@@ -53,8 +53,9 @@ def licences(data, # A `DataSet`
             )->dict: # source → licence, as its makers state it
     "May these images be used, and passed on?"
     drawn = {'phantom': 'Apache-2.0; drawn by this library, nobody\'s chest'}
-    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s, 'not known to us: ask whoever took the images')
-            for s in sorted(data.manifest.source.fillna('unknown').unique())}
+    said = data.manifest.license.groupby(data.manifest.source.fillna('unknown')).agg(lambda l: '; '.join(sorted(l.dropna().unique())))
+    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s) or said[s] or 'not known to us: ask whoever took the images'
+            for s in said.index}
 
 # %% ../nbs/03b_datasheet.ipynb #a5561990
 def where(source, # Of a manifest

@@ -38,6 +38,7 @@ def intensities(data,          # A `DataSet`
                )->pd.DataFrame: # label, grey (middle of the bin, 0..256), share (of the class's pixels)
     "Grey levels of each class"
     rows, edges = rows_of(data, [choose(split, ('train', 'valid', 'test'), 'split')]), np.linspace(0, 256, bins+1)
+    if not len(rows): raise CourseError(f'{data.name} has no {split} images: choose another split')
     images, labels, out = open_images(data, size, settings)[rows], data.manifest.label.to_numpy()[rows], []
     for c in data.vocab:
         if not (labels==c).any(): continue

@@ -252,7 +252,7 @@ def download(c,                 # A `Collection`, or a key of `COLLECTIONS`
              progress:bool=True,
             )->Path:            # The collection's folder; whatever goes wrong: `CourseError`, and no folder
     "Fetch, check and unpack a collection, unless it is in place already"
-    c,root = c if isinstance(c, Collection) else choose(c, COLLECTIONS, 'collection'),Path(root)
+    c,root = c if isinstance(c, Collection) else choose(c, COLLECTIONS, 'collection'),Path(root).expanduser()
     with disk_errors(root):
         if there := in_place(c, root): return there
         root.mkdir(parents=True, exist_ok=True)

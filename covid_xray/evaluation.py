@@ -142,7 +142,7 @@ def look_at_test(run_dir, # Folder of a run
                  why:str, # What this look is for
                 )->int:   # How many looks there were, this one included
     "Record a look at the test set in `<run_dir>/looks.json`; from the second on, warn"
-    f = Path(run_dir)/'looks.json'
+    f = Path(run_dir).expanduser()/'looks.json'
     with locked(f.parent):
         looks = [*(read_json(f) if f.is_file() else []), dict(when=datetime.now(timezone.utc).isoformat(timespec='seconds'), why=why)]
         write_json(looks, f)
@@ -157,8 +157,8 @@ def keep_predictions(preds:pd.DataFrame, # Test predictions, just looked at
                      folder,             # Of the stage that made them
                     )->Path:             # The file, whole or absent
     "Keep the predictions of a look at the test set, so that nobody need look again to draw them"
-    with atomic_path(Path(folder)/SEEN) as tmp: preds.to_csv(tmp, index=False)
-    return Path(folder)/SEEN
+    with atomic_path(f := Path(folder).expanduser()/SEEN) as tmp: preds.to_csv(tmp, index=False)
+    return f
 
 # %% ../nbs/13_evaluation.ipynb #79387620
 def write_report(run_dir,     # Folder of a run
@@ -167,9 +167,10 @@ def write_report(run_dir,     # Folder of a run
                 )->dict:      # What was written
     "Write `<run_dir>/report.json`: the figures of `report` at the top level, and where they come from"
     if both := set(report)&set(provenance): raise ValueError(f'provenance would overwrite the result {min(both)!r}')
-    looks = Path(run_dir)/'looks.json'
+    out = Path(run_dir).expanduser()
+    looks = out/'looks.json'
     facts = dict.fromkeys(('data','arch','profile','seed','manifest_sha256','seconds'))
     facts |= dict(looks_at_test=len(read_json(looks)) if looks.is_file() else None, **provenance)
     facts = dict(versions=versions(), commit=git_commit(), written=datetime.now(timezone.utc).isoformat(timespec='seconds')) | facts
-    write_json(report | facts, Path(run_dir)/'report.json')
+    write_json(report | facts, out/'report.json')
     return report | facts

@@ -16,7 +16,7 @@ from .rates import auroc, average_precision, check_predictions, estimate, fracti
 PUBLISHED = ((226,3,5,0), (1,239,6,0), (1,8,140,0),
              (0,0,0,8)) # COVID-ResNet's 637 test images: normal, bacterial, viral, covid; true in rows
 
-def published_report()->dict: # accuracy, per_class, confusion, n: the shape that `evaluate` gives
+def published_report()->dict: # As `evaluate` gives; the number of patients is not printed: None
     "COVID-ResNet's published figures as a report; intervals are Clopper-Pearson, images as if independent"
     cm = np.array(PUBLISHED)
     exact = lambda k,n: estimate(k/n, *interval(k, n), 'Clopper-Pearson')
@@ -26,7 +26,8 @@ def published_report()->dict: # accuracy, per_class, confusion, n: the shape tha
         right,either = cm[i,i], cm[i].sum()+cm[:,i].sum()-cm[i,i]
         r['f1'].update(zip(('low','high'), (2*j/(1+j) for j in interval(right, either)))) # F1 is 2J/(1+J), and J a fraction
     return dict(accuracy=exact(np.trace(cm), cm.sum()), per_class=per_class,
-                confusion=dict(labels=list(per_class), matrix=cm.tolist()), n=int(cm.sum()))
+                confusion=dict(labels=list(per_class), matrix=cm.tolist()), n=int(cm.sum()),
+                n_patients=None, intervals=dict(level=.95))
 
 # %% ../nbs/13b_figures.ipynb #1b5028d5
 def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
@@ -35,6 +36,7 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
     "Confusion matrix: counts, coloured by the share of each true class"
     import matplotlib.pyplot as plt, seaborn as sns
     labels,cm = report['confusion']['labels'],np.array(report['confusion']['matrix'])
+    of = 'validation ' if report.get('split')=='valid' else 'test ' if 'data' in report else '' # a run's report without a split is of its test images
     share = cm/np.maximum(cm.sum(1, keepdims=True), 1)
     looks = dict(ours=(share, cm, 'd'), counts=(cm, cm, 'd'), normalised=(share, share, '.2f'))
     colour,text,fmt = choose(paper or 'ours', looks, 'look')
@@ -43,7 +45,7 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
                 square=True, xticklabels=labels, yticklabels=labels,
                 cbar=not paper, cbar_kws=None if paper else {'label':'share of the true class'}, ax=ax)
     names = dict(xlabel='Predicted', ylabel='Actual', title='Confusion matrix') if paper else dict(
-                 xlabel='predicted class', ylabel='true class', title=f'{report["n"]} test images')
+                 xlabel='predicted class', ylabel='true class', title=f'{report["n"]} {of}images')
     ax.set(**names)
     ax.tick_params(axis='y', rotation=0); ax.tick_params(axis='x', rotation=30)
     return ax
@@ -52,20 +54,21 @@ def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
 def plot_intervals(report:dict): # From `evaluate`, or read from a report.json; returns the figure
     "Each class and metric as a point with its interval"
     import matplotlib.pyplot as plt, seaborn as sns
-    classes = report['per_class']
+    classes, of = report['per_class'], f' of {report["n_patients"]} patients' if report['n_patients'] else ''
+    colours = sns.color_palette('colorblind', len(classes))
     has = {m: t for m,t in METRICS.items() if all(m in r for r in classes.values())} # older reports have no AP
     fig,axs = plt.subplots(1, len(has), figsize=(2.1*len(has),2.4), sharey=True, squeeze=False, layout='constrained')
     for ax,(m,t) in zip(axs[0], has.items()):
         scale = 100 if '%' in t else 1
         for i,(c,r) in enumerate(classes.items()):
             v,l,h = (np.nan if r[m][k] is None else scale*r[m][k] for k in ('value','low','high'))
-            ax.plot([l,h], [c,c], color=sns.color_palette('colorblind')[i], lw=2)
-            ax.plot([v], [c], 'o', color=sns.color_palette('colorblind')[i])
+            ax.plot([l,h], [c,c], color=colours[i], lw=2)
+            ax.plot([v], [c], 'o', color=colours[i])
         ax.set(xlabel=t, xlim=(-.03*scale, 1.03*scale), xticks=[0, scale/2, scale])
         ax.tick_params(axis='x', labelsize=8)
         ax.margins(y=.2)
     axs[0,0].invert_yaxis(); axs[0,0].set_ylabel('class')
-    fig.suptitle(f'{report["n"]} images of {report["n_patients"]} patients, {report["intervals"]["level"]:.0%} intervals')
+    fig.suptitle(f'{report["n"]} images{of}, {report["intervals"]["level"]:.0%} intervals')
     return fig
 
 # %% ../nbs/13b_figures.ipynb #2fb2519d

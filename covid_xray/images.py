@@ -8,7 +8,7 @@ __all__ = ['PIXEL_TAGS', 'DEFLATED', 'CODECS', 'FORMATS', 'DICOM_SUFFIXES', 'Ima
            'padding', 'read_dicom', 'is_dicom', 'read_image']
 
 # %% ../nbs/05_images.ipynb #e6916560
-import io, logging, os, threading, warnings
+import io, logging, os, re, threading, warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -222,7 +222,8 @@ def read_dicom(path, max_pixels=64e6): # A DICOM file; the most pixels it may ha
         for o,part in zip(out, a): o[...] = curve[np.clip(part.astype(int)-lo, 0, len(curve)-1)]
         if pad: out[(a>=pad[0])&(a<=pad[1])] = 0
         return out
-    except (ImageError, OSError): raise
+    except ImageError: raise
+    except OSError: raise ImageError(path, *why_not(path)) from None
     except Exception as e: raise ImageError(path, f'is a damaged DICOM file ({type(e).__name__})') from None
 
 # %% ../nbs/05_images.ipynb #3b26a479
@@ -247,6 +248,8 @@ def read_image(path,            # An image file: JPEG, PNG, TIFF, DICOM or anoth
             if is_dicom(path): return read_dicom(path, max_pixels)
             with Image.open(path, formats=FORMATS) as im:
                 too_large(path, *im.size, max_pixels)
+                if any(re.search(';16[BLN]', str(t)) for t in im.tile) and not im.mode.startswith('I'): raise ImageError(
+                    path, 'is 16-bit colour, or grey with transparency, of which the lower 8 bits would be lost', 'save it as 16-bit grey')
                 im.draft('L', (at_least, at_least) if at_least else None)
                 with no_stderr(im.format=='TIFF'): im.load()
                 ImageOps.exif_transpose(im, in_place=True)

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.data import WeightedDL
 from fastai.data.core import DataLoaders, Datasets, TfmdDL
 from fastai.data.transforms import Categorize, IntToFloatTensor, Normalize
-from fastai.torch_core import TensorImage, default_device
+from fastai.torch_core import TensorImage
 from fastai.vision.augment import Transform
 from fastai.vision.core import imagenet_stats
 from fasttransform import Pipeline
@@ -61,7 +61,7 @@ def rows_of(data,   # A `DataSet`
             splits, # Names of splits, for instance ('valid',)
            ):       # Row numbers of the manifest
     "Where the images of these splits are in the manifest"
-    return np.flatnonzero(data.manifest.split.isin(list(splits)))
+    return np.flatnonzero(data.manifest.split.isin([splits] if isinstance(splits, str) else list(splits)))
 
 # %% ../nbs/07_loaders.ipynb #6112f126
 def check_train(data): # A `DataSet`
@@ -106,7 +106,7 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
                  augment='paper',  # A name of `AUGMENTATIONS`
                  valid=('valid',), # Splits to validate on; may be empty
                  settings=None,    # Default: `get_settings()`
-                 device=None,      # Default: the accelerator if there is one, else the CPU
+                 device=None,      # Default: a CUDA GPU if there is one, else the CPU
                  seed=0,           # Of the order of training images
                  balance=0.,       # Draw rare classes more often; see `class_weights`
                  colour='rgb',     # A key of `COLOURS`
@@ -114,14 +114,15 @@ def make_loaders(data, size,       # A `DataSet`; side in pixels
                 )->DataLoaders:    # With `vocab` in the order of `data`, and `data`, `size`, `augment`
     "Loaders for one stage: augmented shuffled training batches, plain validation batches in manifest order"
     if not isinstance(batch_size, numbers.Integral) or batch_size<1: raise CourseError(f'batch size {batch_size!r}: give a whole number from 1 on')
-    device = device or default_device()
+    for v in [valid] if isinstance(valid, str) else valid: choose(v, ('train', 'valid', 'test'), 'split')
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     tfms = batch_tfms(augment, device, colour)
     check_train(data)
     imgs,train = open_images(data, size, settings),rows_of(data, ['train'])
     kw = dict(dl_type=WeightedDL, dl_kwargs=({'wgts': class_weights(data.manifest.label.iloc[train], balance)}, {})) if balance else {}
     dls = make_datasets(data, imgs, train, rows_of(data, valid)).dataloaders(
         bs=batch_size, after_batch=tfms, num_workers=num_workers, device=device, drop_last=len(train)>=batch_size, **kw)
-    dls.train.rng = random.Random(seed)
+    dls.train.rng = random.Random(int(seed))
     dls.data,dls.size,dls.augment,dls.settings = data,size,augment,settings
     return dls
 
@@ -145,7 +146,7 @@ def seed_loaders(dls,      # From `make_loaders`
     "Seed everything the next pass over the training loader depends on: order and augmentation"
     set_seed(seed+rank)
     dl = dls.train.dl if type(dls.train).__name__=='DistributedDL' else dls.train # fastai wraps loaders for several processes
-    dl.rng = random.Random(seed)
+    dl.rng = random.Random(int(seed))
 
 # %% ../nbs/07_loaders.ipynb #17cac5fe
 def test_loader(dls, data,      # Loaders whose size and vocabulary to use; the `DataSet` to read

@@ -32,7 +32,7 @@ def check_columns(df, # A table that wants to be a manifest
         f'the manifest has no column {", ".join(lack)}: add it (it may be empty unless it is one of {", ".join(REQUIRED)})')
     if df.empty: raise CourseError('the manifest has no rows: check the folder or the file it was made from')
     for c in REQUIRED:
-        if (gap := df[c].isna()).any(): raise CourseError(
+        if (gap := df[c].isna() | df[c].astype(str).str.strip().eq('')).any(): raise CourseError(
             f'the manifest has no {c} in {gap.sum()} rows (first: row {gap.argmax()}): fill it in, or drop the rows')
 
 # %% ../nbs/02c_manifest.ipynb #2224da12
@@ -66,7 +66,7 @@ def tidy(df, # A manifest of any column order, index and types
         )->pd.DataFrame: # `MANIFEST_COLUMNS` first, then the extra ones
     "Fixed column order and types, numbered from 0"
     df = df[[*MANIFEST_COLUMNS, *(c for c in df if c not in MANIFEST_COLUMNS)]].reset_index(drop=True)
-    text = {c: df[c].astype(object).where(df[c].notna(), None) for c in (*SOURCE_COLUMNS, 'sha256') if c!='age'}
+    text = {c: pd.Series([None if pd.isna(v) else str(v) for v in df[c]], df.index, dtype=object) for c in (*SOURCE_COLUMNS, 'sha256') if c!='age'}
     return df.assign(**text, age=pd.to_numeric(df.age, errors='coerce').astype(float))
 
 # %% ../nbs/02c_manifest.ipynb #faccaf19
@@ -109,7 +109,8 @@ def counts(self:DataSet,
 @patch(as_prop=True)
 def sha256(self:DataSet)->str:
     "Fingerprint of the manifest's content: equal rows in any order, equal digits"
-    text = tidy(self.manifest)[MANIFEST_COLUMNS].sort_values('image_id').to_csv(index=False, lineterminator='\n')
+    m = tidy(self.manifest)[MANIFEST_COLUMNS].sort_values('image_id')
+    text = m.assign(**{c: pd.to_numeric(m[c]).astype('Int64') for c in ('width', 'height')}).to_csv(index=False, lineterminator='\n')
     return hashlib.sha256(text.encode()).hexdigest()
 
 # %% ../nbs/02c_manifest.ipynb #71070baf
@@ -181,7 +182,7 @@ def write_quarantine(bad:list, # Dicts of path and reason
                      folder,   # Of the manifest
                     )->Path:   # quarantine.csv; None if nothing is wrong
     "List the unreadable files beside the manifest; an older list never stays"
-    f = Path(folder)/'quarantine.csv'
+    f = Path(folder).expanduser()/'quarantine.csv'
     check_quarantine(folder)
     if bad or f.exists():
         with atomic_path(f) as tmp:
@@ -201,8 +202,8 @@ def write_manifest(data, path, # A `DataSet`, or its manifest; the .csv
     df,vocab = (data.manifest, data.vocab) if isinstance(data, DataSet) else (data, None)
     known = tuple(vocab)==manifest_vocab(df) if vocab else any(set(df.label)<=set(v) for v in VOCABS.values())
     if not known: df = df.assign(vocab='|'.join(vocab or own_vocab(df.label)))
-    with atomic_path(path) as tmp: df.to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
-    return Path(path)
+    with atomic_path(f := Path(path).expanduser()) as tmp: df.to_csv(tmp, index=False, encoding='utf-8', lineterminator='\n')
+    return f
 
 # %% ../nbs/02c_manifest.ipynb #24a43c7c
 def manifest_vocab(df, # A manifest, perhaps with a column `vocab`

@@ -56,7 +56,9 @@ def make_model(arch:str,             # A key of `ARCHS`
     path,kind = find_weights(arch, weights, settings) if pretrained or weights else (None, 'random')
     with quiet(): from fastai.vision.learner import add_head
     backbone = build_backbone(arch)
-    if path: backbone.load_state_dict(imagenet_tensors(path, arch, backbone), strict=False)
+    if path: # of another number of classes, it may be: that layer is cut off below
+        t = imagenet_tensors(path, arch, backbone)
+        backbone.load_state_dict({k: t[k] for k,v in backbone.state_dict().items() if k in t and t[k].shape==v.shape}, strict=False)
     model = add_head(cut_body(backbone, arch), ARCHS[arch].features, n_classes, **head)
     model.origin = f'{kind}: {path.name}' if path else kind
     return model

@@ -176,6 +176,7 @@ def plot_matrices(matrices,   # (K, K) counts each
                  ):           # The figure
     "Confusion matrices side by side; cells that are not the same in all have a frame"
     import matplotlib.pyplot as plt, seaborn as sns
+    if not len(matrices): raise CourseError('there is no matrix to draw: none agrees with the printed figures')
     m,rows = np.array(matrices),np.sum(matrices[0], 1, keepdims=True)
     fig,axs = plt.subplots(1, len(m), figsize=(2.8*len(m), 3.1), sharey=True, layout='constrained', squeeze=False)
     for i,ax in enumerate(axs[0]):
@@ -195,24 +196,26 @@ def harmonic(a, b): # Two positive numbers
 def f1_fits(ppv, sensitivity, f1, # Per cent, as printed
            )->bool:
     "Can the printed F1 come from the printed PPV and sensitivity? All three may have been rounded"
-    (pl,ph),(sl,sh),(fl,fh) = map(between, (ppv, sensitivity, f1))
-    if max(pl, sl, fl)>100: return False
+    lows, highs = zip(*map(between, (ppv, sensitivity, f1)))
+    if max(lows)>100: return False
+    (pl,sl,fl), (ph,sh,fh) = [max(o, 0) for o in lows], [min(o, 100) for o in highs]
     return harmonic(pl, sl)<=fh and fl<=harmonic(ph, sh)
 
 # %% ../nbs/16_papers.ipynb #b42a171c
 def four_rates(tp, fp, fn, tn, # Counts
-              )->dict:         # Per cent
+              )->dict:         # Per cent; undefined: NaN
     "What follows from the four counts of a two-class test"
-    p,s = 100*tp/(tp+fp),100*tp/(tp+fn)
-    return dict(accuracy=100*(tp+tn)/(tp+fp+fn+tn), ppv=p, sensitivity=s, f1=harmonic(p, s), specificity=100*tn/(tn+fp), npv=100*tn/(tn+fn))
+    share = lambda a, b: 100*a/b if b else np.nan
+    p,s = share(tp, tp+fp),share(tp, tp+fn)
+    return dict(accuracy=share(tp+tn, tp+fp+fn+tn), ppv=p, sensitivity=s, f1=harmonic(p, s), specificity=share(tn, tn+fp), npv=share(tn, tn+fn))
 
 # %% ../nbs/16_papers.ipynb #6165aa40
 def counts_fit(n:int,                       # Images
                accuracy, ppv, sensitivity, # Per cent, as printed
               )->list:                      # (tp, fp, fn, tn)
     "All four counts that agree with three printed rates"
-    return [(tp, called-tp, n-ok-(called-tp), ok-tp) for ok in fits(accuracy, n) for tp in range(1, ok+1)
-            for called in denominators(tp, ppv, n) if 0<=n-ok-(called-tp) and tp in fits(sensitivity, tp+n-ok-(called-tp))]
+    return [(tp, called-tp, n-ok-(called-tp), ok-tp) for ok in fits(accuracy, n) for tp in range(ok+1)
+            for called in denominators(tp, ppv, n) if 0<=n-ok-(called-tp) and tp+n-ok-(called-tp) and tp in fits(sensitivity, tp+n-ok-(called-tp))]
 
 # %% ../nbs/16_papers.ipynb #b45e2c0c
 def published_table(claims=CLAIMS, # `Claim`s

@@ -20,8 +20,8 @@ from .core import VOCABS
 LABELS = VOCABS['covidx'] # The patterns we can draw: normal, bacterial, viral, covid
 
 # %% ../nbs/01_phantom.ipynb #0abd3f6a
-def rng_for(seed:int, # The data set's seed
-            *key,     # Non-negative whole numbers: what for, patient, image
+def rng_for(seed:int, # The data set's seed, below 2**32
+            *key,     # Whole numbers below 2**32: what for, patient, image; as many each time for one purpose (zeros at the end do not count)
            ):         # A NumPy `Generator`; equal keys, equal numbers, in every process
     "A private source of chance for one purpose, patient and image"
     return np.random.default_rng(np.random.SeedSequence([seed, *key]))
@@ -192,7 +192,7 @@ def other_bones(u, v, # Anatomical coordinates
 # %% ../nbs/01_phantom.ipynb #62c4a6bc
 def branches(rng,        # Source of chance
              b,          # A build
-             levels=4,   # How often the branches fork
+             levels=4,   # Generations of branches; they fork once less
              width=.028, # Of the first branches
             ):           # (n,6) segments: u, v of both ends, width, weight 0-1
     "A vascular (or bronchial) tree in both lungs"

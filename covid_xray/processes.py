@@ -44,10 +44,10 @@ def steps_an_epoch(images:int,     # Training images
                    batch_size:int, # Images a step
                    n=None,         # Processes; None: of this world
                   )->int:
-    "Optimizer steps: images are padded so that all processes have equally many; the last, smaller batch is dropped"
+    "Optimizer steps: images are padded so that all processes have equally many; the last, smaller batch is dropped, unless it is the only one"
     n = world()[1] if n is None else n
     share = batch_share(batch_size, n)
-    return math.ceil(images/n)//share
+    return math.ceil(images/n)//share or int(n==1 and images>0)
 
 # %% ../nbs/08c_processes.ipynb #f1560883
 def unwrap(model): # Perhaps wrapped in DistributedDataParallel

@@ -42,9 +42,9 @@ def fractions(cm, # Confusion counts (..., K, K), true in rows
 def ppv_at(sensitivity, specificity, # Each 0..1
            prevalence,               # Share of the ill among those tested, 0..1; numbers or arrays
           ):                         # The positive predictive value there
-    "PPV at another prevalence (Bayes' rule)"
+    "PPV at another prevalence (Bayes' rule); NaN where nobody is called ill"
     hit,alarm = sensitivity*prevalence,(1-specificity)*(1-prevalence)
-    return hit/(hit+alarm)
+    with np.errstate(invalid='ignore'): return np.true_divide(hit, hit+alarm)
 
 # %% ../nbs/12b_rates.ipynb #c79a2bf6
 def interval(k:float,         # Successes; need not be whole
@@ -95,8 +95,8 @@ def patient_codes(df:pd.DataFrame, # Predictions
     "Number the patients; an unknown one is a patient of their own"
     ids = df.image_id.astype(str)
     if patients is None: patients = df.get('patient_id', ids)
-    if isinstance(patients, pd.Series) and ids.isin(patients.index).all(): patients = patients.to_dict()
-    if isinstance(patients, dict): patients = [patients.get(i) for i in ids]
+    if isinstance(patients, pd.Series) and not patients.index.equals(df.index) and df.image_id.isin(patients.index).all(): patients = dict(patients)
+    if isinstance(patients, dict): patients = list(map({str(k): v for k,v in patients.items()}.get, ids))
     p = pd.Series(np.asarray(patients, object), dtype=object)
     if len(p)!=len(df): raise CourseError(f'{len(p)} patients for {len(df)} predictions: give one a row, in the same order')
     return pd.factorize(p.where(p.notna(), 'image '+ids.reset_index(drop=True)))[0]
@@ -107,8 +107,10 @@ def ranked(y,      # (n,) boolean: is it this class?
            w=None, # (B, n) how often each image counts, for B samples; else once
           )->tuple:# (ill, healthy), each (B, distinct scores): the weight at each score, highest score first
     "How many ill and healthy images have each probability"
-    order = np.argsort(-np.asarray(score), kind='stable')
-    w,y,s = (np.ones((1,len(y))) if w is None else w)[:,order], np.asarray(y, bool)[order], np.asarray(score, float)[order]
+    s = np.asarray(score, float)
+    order = np.argsort(-s, kind='stable')
+    w,y,s = (np.ones((1,len(y))) if w is None else w)[:,order], np.asarray(y, bool)[order], s[order]
+    if not len(s): return (np.zeros((len(w), 1)),)*2
     if np.isnan(s).any(): raise CourseError('a probability is not a number: predict these images again, or leave them out')
     first = np.flatnonzero(np.r_[True, s[1:]!=s[:-1]]) # where a new value begins
     return tuple(np.add.reduceat(w*g, first, axis=1, dtype=float) for g in (y, ~y))

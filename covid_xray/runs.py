@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'recipe_module', 'open_run', 'keep_threshold', 'finish_run', 'train_run', 'read_run', 'last_stage',
-           'match_vocab', 'data_for', 'seen_in_training', 'evaluate_run', 'run_facts', 'stages_done', 'validate_run',
-           'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate', 'covid_xray_predict']
+           'match_vocab', 'data_for', 'seen_in_training', 'evaluation_folder', 'evaluate_run', 'run_facts',
+           'stages_done', 'validate_run', 'predict_files', 'covid_xray_train', 'print_report', 'covid_xray_evaluate',
+           'covid_xray_predict']
 
 # %% ../nbs/17_runs.ipynb #191d3e7f
 import os
@@ -84,7 +85,7 @@ def train_run(out,                    # The run's folder
     if not len(ds.split('test')): raise CourseError(f'{ds.name} has no test images: add a folder test, or rows whose split is test')
     if hasattr(mod, 'RULE') and not len(ds.split('valid')):
         raise CourseError(f'{ds.name} has no validation images of its own: leave out --frac 0, so that patients are cut for it')
-    out, first = make_dir(out), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
+    out, first = make_dir(Path(out).expanduser()), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
     if first:
         open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, frac=frac,
                            manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
@@ -99,9 +100,9 @@ def read_run(run_dir)->dict: # What run.json says; a folder that is no run: `Cou
     run_dir, below = Path(run_dir), [str(p.parent) for p in sorted(Path(run_dir).glob('*/run.json'))][:3]
     hint = f'name one of those below it, such as {", ".join(below)}' if below else 'covid_xray_train --out makes one'
     if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: {hint}')
-    if not isinstance(run := read_json(run_dir/'run.json'), dict) or not {'data', 'seed', 'arch', 'profile', 'manifest_sha256'}<=set(run):
+    if not isinstance(run := read_json(run_dir/'run.json'), dict) or not {'data', 'vocab', 'seed', 'arch', 'profile', 'manifest_sha256'}<=set(run):
         raise CourseError(f'{run_dir} is damaged (run.json): train again into another folder')
-    return run
+    return dict(recipe='covid_resnet') | run # older runs do not name theirs
 
 # %% ../nbs/17_runs.ipynb #5f9da76b
 def last_stage(run_dir, # A finished run
@@ -117,9 +118,9 @@ def last_stage(run_dir, # A finished run
 # %% ../nbs/17_runs.ipynb #39260d10
 def match_vocab(preds, vocab, # Predictions in the run's vocabulary; the vocabulary asked for
                ):      # Predictions in that vocabulary
-    "Predictions in another vocabulary: unchanged, or four classes folded into normal and pneumonia"
+    "Predictions in another vocabulary: the same classes, or four folded into normal and pneumonia"
     have = [c for c in preds.columns if c not in ('image_id', 'label')]
-    if list(vocab)==have: return preds
+    if set(vocab)==set(have): return preds[['image_id', 'label', *vocab]]
     if tuple(vocab)==VOCABS['kermany'] and 'normal' in have:
         return preds[['image_id', 'label', 'normal']].assign(pneumonia=1-preds.normal)
     raise CourseError(f'the run knows {", ".join(have)}, the data set {", ".join(vocab)}: choose a data set with the same classes')
@@ -147,6 +148,13 @@ def seen_in_training(run_dir, # A run
     public = rows.source.isin([*COLLECTIONS, *DATASETS]) # two folders of one's own may name different people alike
     return rows.sha256.isin(set(was.sha256.dropna())) | (public & rows.patient_id.isin(set(was.patient_id.dropna())))
 
+# %% ../nbs/17_runs.ipynb #a3f31fc5
+def evaluation_folder(run_dir, data, sha256): # A run; the name and the fingerprint of another data set
+    "Where an evaluation on other data is kept; two data sets of one name do not share a folder"
+    out = Path(run_dir)/'evaluations'/Path(data).name
+    other = (out/'report.json').is_file() and read_json(out/'report.json').get('manifest_sha256')!=sha256
+    return out.with_name(f'{out.name}-{sha256[:8]}') if other else out
+
 # %% ../nbs/17_runs.ipynb #2efa1f96
 def evaluate_run(run_dir,      # A finished run
                  data=None,    # Another data set; None: the run's own
@@ -165,7 +173,7 @@ def evaluate_run(run_dir,      # A finished run
     if own and seen.any(): raise CourseError(f'{seen.sum()} test images were trained on: the data changed, train again into another --out')
     if seen.all(): raise CourseError(f'{ds.name} has no test image that the run has not seen: choose another data set')
     preds = match_vocab(predict_split(stage, ds, 'test', settings, device)[~seen], ds.vocab)
-    out = run_dir if own else make_dir(run_dir/'evaluations'/Path(ds.name).name)
+    out = run_dir if own else make_dir(evaluation_folder(run_dir, ds.name, ds.sha256))
     look_at_test(out, why)
     with atomic_path(out/'predictions.csv') as tmp: preds.to_csv(tmp, index=False)
     chosen = read_json(run_dir/'threshold.json') if (run_dir/'threshold.json').is_file() and list(ds.vocab)==run['vocab'] else None
@@ -230,6 +238,7 @@ def predict_files(run_dir, # A finished run
     from covid_xray.cache import read_files
     from covid_xray.training import predict_images
     c = stage.record['config']
+    files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     images, ok, errors = read_files(files, c['stage']['size'])
     probs = np.full((len(files), len(c['vocab'])), np.nan)
     if len(ok): probs[ok] = predict_images(stage, images, device)
@@ -284,8 +293,9 @@ def covid_xray_evaluate(
         if choose(split, ('test', 'valid'), 'split')=='valid':
             if data: raise CourseError('--data goes with the test split: leave out --split valid')
             return print_report(validate_run(run, device=device), run)
+        if data==read_run(run)['data']: data = None
         report = evaluate_run(run, data, device=device, why='covid_xray_evaluate')
-        print_report(report, run if data is None else Path(run)/'evaluations'/Path(report['data']).name)
+        print_report(report, run if data is None else evaluation_folder(run, report['data'], report['manifest_sha256']))
 
 # %% ../nbs/17_runs.ipynb #87bd7f5a
 @call_parse
@@ -301,7 +311,7 @@ def covid_xray_predict(
         if csv: check_out(csv, '--csv')
         df = predict_files(run, files, device=device)
         if csv:
-            with atomic_path(csv) as tmp: df.to_csv(tmp, index=False)
+            with atomic_path(Path(csv).expanduser()) as tmp: df.to_csv(tmp, index=False)
         print(df.to_string(index=False))
         if 'called' in df:
             print(f'called at the threshold that validation patients chose, {read_json(Path(run)/"threshold.json")["threshold"]:.3f}')

@@ -160,9 +160,10 @@ IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png', '.tif', '.tiff', '.dcm', '.dicom')
 
 def image_files(folder, # Searched with all its sub-folders; an absent one is empty
                )->list: # Paths, sorted by POSIX path
-    "The images of a folder, hidden files left out"
-    fs = (p for p in Path(folder).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
-    return sorted((p for p in fs if '__MACOSX' not in p.parts), key=lambda p: p.as_posix())
+    "The images of a folder, hidden files and folders left out"
+    seen = lambda p: not any(n.startswith('.') or n=='__MACOSX' for n in p.relative_to(folder).parts)
+    fs = (p for p in Path(folder).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and seen(p) and p.is_file())
+    return sorted(fs, key=lambda p: p.as_posix())
 
 # %% ../nbs/02_sources.ipynb #55cc9852
 KERMANY_NAMES = ((r'(?P<who>person\d+_bacteria)_\d+', 'bacterial'), (r'(?P<who>person\d+_virus)_\d+', 'viral'),

@@ -57,7 +57,7 @@ def cut_valid(data:DataSet,  # Its train and valid rows are cut anew
     "Cut validation patients out of the training patients; `test` is never touched"
     if not 0<=frac<=.5: raise CourseError(f'frac={frac} is not between 0 and 0.5: choose for instance 0.1, or 0 for no validation set')
     if frac==0: return data
-    m = data.manifest
+    m = tidy(data.manifest) # each row a number of its own
     if (m.split=='test').all():
         raise CourseError(f'{data.name} has test images only, nothing to train on: add a folder train, or cut the splits yourself')
     held = holdout(m[m.split!='test'], frac, seed)

@@ -111,7 +111,7 @@ def has_elder(study, trial)->bool: # A study, and a trial of it that has a cell
 
 # %% ../nbs/14c_studies.ipynb #e14ec81f
 def reporter(trial, stages): # Optuna's trial; its `Stage`s
-    "A callback that tells Optuna the validation F1 of each epoch, and ends a trial that its pruner gives up"
+    "A callback that tells Optuna the validation F1 of each epoch of all layers (not of one that ends the stage), and ends a trial that its pruner gives up"
     from fastai.callback.core import Callback # here, since loading fastai takes seconds, and `covid_xray_search --help` shall not
     from optuna import TrialPruned
     names = [s.name for s in stages]

@@ -6,6 +6,7 @@
 __all__ = ['RULES', 'second_of', 'rates', 'decisions', 'operating_points', 'pick', 'choose_threshold', 'ppv_table']
 
 # %% ../nbs/13d_threshold.ipynb #b296f9c8
+import numbers
 import numpy as np, pandas as pd
 from .core import CourseError, check_seed, choose
 from .evaluation import patient_weights
@@ -27,7 +28,7 @@ def rates(tp, fp, ill, healthy): # Counts, arrays of one shape, or numbers
     "Sensitivity, specificity, PPV, accuracy, F1 and Youden's index (sensitivity + specificity − 1) from counts; undefined: NaN"
     sens, spec = ratio(tp, ill*np.ones_like(tp)), ratio(healthy-fp, healthy*np.ones_like(tp))
     return dict(sensitivity=sens, specificity=spec, ppv=ratio(tp, tp+fp),
-                accuracy=(tp+healthy-fp)/(ill+healthy), f1=2*tp/(tp+fp+ill), youden=sens+spec-1)
+                accuracy=ratio(tp+healthy-fp, (ill+healthy)*np.ones_like(tp)), f1=ratio(2*tp, tp+fp+ill), youden=sens+spec-1)
 
 # %% ../nbs/13d_threshold.ipynb #f9cc03e3
 def decisions(y, s,   # (n,) is it the second class?, (n,) its probability
@@ -57,7 +58,7 @@ def pick(points,       # From `operating_points`
         )->int:        # Number of the row
     "The row that a rule chooses"
     if choose(rule, RULES, 'rule for a threshold')=='sensitivity':
-        if not isinstance(target, (int, float)) or not 0<target<=1:
+        if not isinstance(target, numbers.Real) or not 0<target<=1:
             raise CourseError(f'a sensitivity of {target!r} to keep: give a number above 0 and up to 1')
         return int(np.argmax(points.sensitivity.to_numpy()>=target-1e-12))
     best = np.flatnonzero(points[rule].to_numpy()>=points[rule].max()-1e-12)
@@ -71,7 +72,7 @@ def choose_threshold(preds, vocab,  # Predictions for validation patients; (well
                      seed=0,        # Of the samples
                     )->dict:        # rule, target, threshold, low, high (95 %, bootstrap of patients), its figures there, n
     "The threshold that a rule chooses on validation patients, and how sure it is"
-    if not isinstance(n_boot, int) or n_boot<1:
+    if not isinstance(n_boot, numbers.Integral) or n_boot<1:
         raise CourseError(f'{n_boot!r} bootstrap samples: give a whole number, at least 1, better 200')
     check_seed(seed)
     y, s = second_of(preds, vocab)
@@ -94,7 +95,7 @@ def ppv_table(report,                             # From `evaluate`, two classes
         raise CourseError(f'a report of {len(report["per_class"])} classes: PPV at other '
                           'prevalences needs two, fold them first with deep_covid.two_classes')
     prevalences = np.atleast_1d(np.asarray(prevalences, object))
-    if not all(isinstance(p, (int, float)) and 0<p<=1 for p in prevalences.tolist()):
+    if not all(isinstance(p, numbers.Real) and 0<p<=1 for p in prevalences.tolist()):
         raise CourseError(f'prevalences {prevalences.tolist()}: give shares above 0 and up to 1')
     prevalences = prevalences.astype(float)
     c = list(report['per_class'].values())[-1]

@@ -3,9 +3,11 @@ import importlib.util
 import io
 import os
 import re
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +335,15 @@ else: read_image(f); print(peak()/2**20)"""
 
 
 if __name__=='__main__': batch(Path(sys.argv[1]))
+
+
+@pytest.mark.parametrize('kind, channels', [(0, 1), (2, 3), (4, 2), (6, 4)], ids=['grey', 'colour', 'grey and alpha', 'colour and alpha'])
+def test_sixteen_bits_are_read_whole_or_refused(tmp_path, kind, channels):
+    "Pillow opens 16-bit colour as 8 bits, the upper ones: 12-bit data would come out nearly black"
+    a = np.repeat(np.arange(0, 4096, 256, dtype='>u2').reshape(4, 4, 1), channels, 2)
+    chunk = lambda tag, data: struct.pack('>I', len(data))+tag+data+struct.pack('>I', zlib.crc32(tag+data))
+    (tmp_path/'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 4, 4, 16, kind, 0, 0, 0))
+                                   + chunk(b'IDAT', zlib.compress(b''.join(b'\0'+row.tobytes() for row in a))) + chunk(b'IEND', b''))
+    if channels==1: assert (read_image(tmp_path/'a.png')==to_8bit(a[...,0])).all()
+    else:
+        with pytest.raises(ImageError, match='save it as 16-bit grey'): read_image(tmp_path/'a.png')
