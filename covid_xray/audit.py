@@ -97,10 +97,9 @@ def drop_duplicates(data,  # A `DataSet`
                     dups,  # From `find_duplicates`
                    )->DataSet: # Without the surplus images
     "One image of each group, or all its test images where it has any; none where labels disagree"
-    def surplus(d):
-        test = d.split=='test'
+    def surplus(d, test):
         return d.image_id if d.label.nunique()>1 else d.image_id[~test] if test.any() else d.image_id[1:]
-    gone = [i for _,d in dups.groupby('group') for i in surplus(d)]
+    gone = [i for _,d in dups.groupby('group') for i in surplus(d, d.split=='test')]
     return replace(data, manifest=tidy(data.manifest[~data.manifest.image_id.isin(gone)]))
 
 # %% ../nbs/18_audit.ipynb #83884d42
@@ -254,7 +253,7 @@ def check_classes(data): # A `DataSet`
     "Two classes, and of each at least two patients outside the test; else `CourseError`"
     per = data.manifest[data.manifest.split!='test'].groupby('label').patient_id.nunique()
     if len(per)<2 or per.min()<2: raise CourseError(
-        f'{data.name} has {", ".join(f"{n} {c}" for c,n in per.items())} patients outside the test: an audit needs two classes and two of each')
+        f'{data.name} has {", ".join(f"{n} {c}" for c,n in per.items()) or 0} patients outside the test: an audit needs two classes and two of each')
 
 # %% ../nbs/18_audit.ipynb #2762e029
 def audit(data, settings=None, # A `DataSet`

@@ -104,7 +104,7 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
     "What the owner of a folder says about its images"
     f = Path(folder)/'metadata.csv'
     if not f.is_file(): return pd.DataFrame(index=pd.Index([], name='path', dtype=object))
-    try: df = pd.read_csv(f, dtype=str, keep_default_na=False, na_values=['']) # a patient may be called NA
+    try: df, literal = (pd.read_csv(f, dtype=str, keep_default_na=gaps) for gaps in (True, False))
     except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({e}): write it as comma-separated UTF-8') from None
     if 'path' not in df or df.path.duplicated().any(): raise CourseError(
         f'{f} needs a column path that names each image once, relative to {folder}: correct it')
@@ -113,7 +113,9 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
             f'{f} has a column {c!r}: rename it to {meant[0]}, or to something less like it')
     if extra := [c for c in df if c not in OWN_COLUMNS]:
         print(f'{f.name}: not used: {", ".join(extra)} (known columns: {", ".join(OWN_COLUMNS)})', file=sys.stderr)
-    return df.set_index('path')[[c for c in df if c in OWN_COLUMNS[1:]]]
+    if 'patient_id' in df: df['patient_id'] = df.patient_id.mask(literal.patient_id.str.strip()=='NA', 'NA') # somebody, and no gap
+    own = df.set_index('path')[[c for c in df if c in OWN_COLUMNS[1:]]].apply(lambda c: c.str.strip())
+    return own.mask(own=='')
 
 # %% ../nbs/03_curation.ipynb #6fee1ff7
 def folder_rows(folder, # The user's folder

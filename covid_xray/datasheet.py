@@ -54,8 +54,7 @@ def licences(data, # A `DataSet`
     "May these images be used, and passed on?"
     drawn = {'phantom': 'Apache-2.0; drawn by this library, nobody\'s chest'}
     said = data.manifest.license.groupby(data.manifest.source.fillna('unknown')).agg(lambda l: '; '.join(sorted(l.dropna().unique())))
-    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s) or said[s] or 'not known to us: ask whoever took the images'
-            for s in said.index}
+    return {s: COLLECTIONS[s].licence if s in COLLECTIONS else drawn.get(s) or said[s] or 'not known to us: ask whoever took the images' for s in said.index}
 
 # %% ../nbs/03b_datasheet.ipynb #a5561990
 def where(source, # Of a manifest

@@ -51,7 +51,7 @@ PAPER = [Stage('finetune_224', 224,                      # ours: the size is not
                body_epochs=20, body_lrs=(1e-4, 1e-4), schedule='constant', batch_size=16, opt='adam', # section 5
                hidden=64, loss='sigmoid', colour='hsv', augment='deep_covid', # sections 3 and 4
                frozen=1, train_bn=False,                  # "last layers": ours are those after the picture has shrunk to an eighth
-               keep='best', patience=5)]                  # by validation F1; ours: five epochs
+               keep='best', patience=5)]                  # ours: by validation F1, five epochs
 
 # %% ../nbs/14_deep_covid.ipynb #03faa5fc
 STEADY = [replace(base_stage(128), augment='robust', ema=.99)] # nothing of Deep Covid but the task

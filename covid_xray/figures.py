@@ -32,7 +32,7 @@ def published_report()->dict: # As `evaluate` gives; the number of patients is n
 # %% ../nbs/13b_figures.ipynb #1b5028d5
 def plot_confusion(report:dict, # From `evaluate`, or read from a report.json
                    ax=None,     # Matplotlib axes, which are returned
-                   paper=None): # 'counts' or 'normalised': fastai's look, as in COVID-ResNet's Figure 4; None: ours
+                   paper=None): # 'counts' or 'normalised': fastai's look, which we suppose COVID-ResNet's Figure 4 has; None: ours
     "Confusion matrix: counts, coloured by the share of each true class"
     import matplotlib.pyplot as plt, seaborn as sns
     labels,cm = report['confusion']['labels'],np.array(report['confusion']['matrix'])

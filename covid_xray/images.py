@@ -8,7 +8,7 @@ __all__ = ['PIXEL_TAGS', 'DEFLATED', 'CODECS', 'FORMATS', 'DICOM_SUFFIXES', 'Ima
            'padding', 'read_dicom', 'is_dicom', 'read_image']
 
 # %% ../nbs/05_images.ipynb #e6916560
-import io, logging, os, re, threading, warnings
+import io, logging, os, threading, warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -248,10 +248,11 @@ def read_image(path,            # An image file: JPEG, PNG, TIFF, DICOM or anoth
             if is_dicom(path): return read_dicom(path, max_pixels)
             with Image.open(path, formats=FORMATS) as im:
                 too_large(path, *im.size, max_pixels)
-                if any(re.search(';16[BLN]', str(t)) for t in im.tile) and not im.mode.startswith('I'): raise ImageError(
-                    path, 'is 16-bit colour, or grey with transparency, of which the lower 8 bits would be lost', 'save it as 16-bit grey')
+                deep = any(';16' in str(t) for t in im.tile) and not im.mode.startswith('I') # colour: Pillow keeps the upper 8 bits
                 im.draft('L', (at_least, at_least) if at_least else None)
                 with no_stderr(im.format=='TIFF'): im.load()
+                if deep and max(im.convert('L').getextrema())<128:
+                    raise ImageError(path, 'is 16-bit colour that leaves upper bits unused: 8 bits would be lost', 'save it as 16-bit grey')
                 ImageOps.exif_transpose(im, in_place=True)
                 return to_grey(im)
     except ImageError: raise

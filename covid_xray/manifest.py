@@ -110,7 +110,7 @@ def counts(self:DataSet,
 def sha256(self:DataSet)->str:
     "Fingerprint of the manifest's content: equal rows in any order, equal digits"
     m = tidy(self.manifest)[MANIFEST_COLUMNS].sort_values('image_id')
-    text = m.assign(**{c: pd.to_numeric(m[c]).astype('Int64') for c in ('width', 'height')}).to_csv(index=False, lineterminator='\n')
+    text = m.assign(**{c: pd.to_numeric(m[c], errors='coerce').round().astype('Int64') for c in ('width', 'height')}).to_csv(index=False, lineterminator='\n')
     return hashlib.sha256(text.encode()).hexdigest()
 
 # %% ../nbs/02c_manifest.ipynb #71070baf
@@ -133,7 +133,9 @@ def decoded_size(path)->tuple: # An image file that Pillow knows
     with Image.open(path) as im:
         w,h = im.size
         if w*h>64e6: raise ValueError(f'{w} x {h} pixels are too many') # as `read_image`
+        deep = any(';16' in str(t) for t in im.tile) and not im.mode.startswith('I') # as `read_image`, too
         im.draft('L', (32, 32)); im.load()
+        if deep and max(im.convert('L').getextrema())<128: raise ValueError('16-bit colour of which 8 bits would be lost: save it as 16-bit grey')
     return w, h
 
 # %% ../nbs/02c_manifest.ipynb #002df3f3

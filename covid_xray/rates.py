@@ -95,7 +95,8 @@ def patient_codes(df:pd.DataFrame, # Predictions
     "Number the patients; an unknown one is a patient of their own"
     ids = df.image_id.astype(str)
     if patients is None: patients = df.get('patient_id', ids)
-    if isinstance(patients, pd.Series) and not patients.index.equals(df.index) and df.image_id.isin(patients.index).all(): patients = dict(patients)
+    if isinstance(patients, pd.Series) and not patients.index.equals(df.index):
+        if (ids.isin(patients.index) | df.image_id.isin(patients.index)).all(): patients = patients.to_dict()
     if isinstance(patients, dict): patients = list(map({str(k): v for k,v in patients.items()}.get, ids))
     p = pd.Series(np.asarray(patients, object), dtype=object)
     if len(p)!=len(df): raise CourseError(f'{len(p)} patients for {len(df)} predictions: give one a row, in the same order')

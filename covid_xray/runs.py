@@ -89,7 +89,7 @@ def train_run(out,                    # The run's folder
     if first:
         open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, frac=frac,
                            manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
-        write_manifest(ds.manifest, out/'manifest.csv')
+        write_manifest(ds, out/'manifest.csv')
     stages = mod.run_stages(ds, profile, arch, seed, run_dir=out, settings=settings, device=device, find=find)
     if not first: return None
     return finish_run(out, stages, ds, mod, settings, device)
@@ -97,7 +97,8 @@ def train_run(out,                    # The run's folder
 # %% ../nbs/17_runs.ipynb #ad477d1b
 def read_run(run_dir)->dict: # What run.json says; a folder that is no run: `CourseError`
     "What a run was begun with"
-    run_dir, below = Path(run_dir), [str(p.parent) for p in sorted(Path(run_dir).glob('*/run.json'))][:3]
+    run_dir = Path(run_dir).expanduser()
+    below = [str(p.parent) for p in sorted(run_dir.glob('*/run.json'))][:3]
     hint = f'name one of those below it, such as {", ".join(below)}' if below else 'covid_xray_train --out makes one'
     if not (run_dir/'run.json').is_file(): raise CourseError(f'{run_dir} is not a run: {hint}')
     if not isinstance(run := read_json(run_dir/'run.json'), dict) or not {'data', 'vocab', 'seed', 'arch', 'profile', 'manifest_sha256'}<=set(run):
@@ -108,7 +109,7 @@ def read_run(run_dir)->dict: # What run.json says; a folder that is no run: `Cou
 def last_stage(run_dir, # A finished run
               ):        # (run.json, the last `StageRun`)
     "The model that a run ends with; an unfinished run is a `CourseError`"
-    run, run_dir = read_run(run_dir), Path(run_dir)
+    run, run_dir = read_run(run_dir), Path(run_dir).expanduser()
     if not (run_dir/'stages.json').is_file(): raise CourseError(f'{run_dir} is not finished: call covid_xray_train again with the same options')
     if not isinstance(stages := read_json(run_dir/'stages.json'), list) or not stages:
         raise CourseError(f'{run_dir} is damaged (stages.json): train again into another folder')
@@ -143,15 +144,14 @@ def seen_in_training(run_dir, # A run
     from covid_xray.curation import DATASETS
     from covid_xray.manifest import read_manifest
     from covid_xray.sources import COLLECTIONS
-    was = read_manifest(Path(run_dir)/'manifest.csv')
+    was = read_manifest(Path(run_dir).expanduser()/'manifest.csv')
     was = was[was.split!='test']
     public = rows.source.isin([*COLLECTIONS, *DATASETS]) # two folders of one's own may name different people alike
     return rows.sha256.isin(set(was.sha256.dropna())) | (public & rows.patient_id.isin(set(was.patient_id.dropna())))
 
-# %% ../nbs/17_runs.ipynb #a3f31fc5
 def evaluation_folder(run_dir, data, sha256): # A run; the name and the fingerprint of another data set
     "Where an evaluation on other data is kept; two data sets of one name do not share a folder"
-    out = Path(run_dir)/'evaluations'/Path(data).name
+    out = Path(run_dir).expanduser()/'evaluations'/Path(data).name
     other = (out/'report.json').is_file() and read_json(out/'report.json').get('manifest_sha256')!=sha256
     return out.with_name(f'{out.name}-{sha256[:8]}') if other else out
 
@@ -162,7 +162,7 @@ def evaluate_run(run_dir,      # A finished run
                  why='evaluation', # Goes into the record of looks at this test set
                 )->dict:       # The report
     "Evaluate a finished run on a test split, with 95 % intervals; writes report.json and predictions.csv"
-    run_dir, settings = Path(run_dir), settings or get_settings()
+    run_dir, settings = Path(run_dir).expanduser(), settings or get_settings()
     run, stage = last_stage(run_dir)
     from covid_xray.evaluation import evaluate, look_at_test, write_report
     from covid_xray.training import predict_split
@@ -177,8 +177,8 @@ def evaluate_run(run_dir,      # A finished run
     look_at_test(out, why)
     with atomic_path(out/'predictions.csv') as tmp: preds.to_csv(tmp, index=False)
     chosen = read_json(run_dir/'threshold.json') if (run_dir/'threshold.json').is_file() and list(ds.vocab)==run['vocab'] else None
-    report = evaluate(preds, ds.vocab, rows.patient_id[~seen], threshold=chosen['threshold'] if chosen else None)
-    if chosen: report |= dict(threshold_from=chosen, at_half=evaluate(preds, ds.vocab, rows.patient_id[~seen], threshold=.5))
+    report = evaluate(preds, ds.vocab, rows.patient_id[~seen].to_numpy(), threshold=chosen['threshold'] if chosen else None)
+    if chosen: report |= dict(threshold_from=chosen, at_half=evaluate(preds, ds.vocab, rows.patient_id[~seen].to_numpy(), threshold=.5))
     return write_report(out, report, data=ds.name, n_seen_dropped=int(seen.sum()),
                         **run_facts(run_dir, read_json(run_dir/'stages.json'), run, ds))
 
@@ -215,7 +215,7 @@ def validate_run(run_dir,      # A run, finished or not
     "Judge a run's last finished stage on its validation patients; writes report.json into the folder of that stage"
     from covid_xray.evaluation import evaluate, write_report
     from covid_xray.training import predict_split
-    run_dir, settings = Path(run_dir), settings or get_settings()
+    run_dir, settings = Path(run_dir).expanduser(), settings or get_settings()
     run = read_run(run_dir)
     ds = recipe_module(run.get('recipe', 'covid_resnet')).course_data(run['data'], run['seed'], run.get('frac', .1), settings=settings)
     if ds.sha256!=run['manifest_sha256']:
@@ -244,7 +244,7 @@ def predict_files(run_dir, # A finished run
     if len(ok): probs[ok] = predict_images(stage, images, device)
     df = pd.DataFrame(probs, columns=c['vocab'])
     df.insert(0, 'file', [str(f) for f in files])
-    if (f := Path(run_dir)/'threshold.json').is_file():
+    if (f := Path(run_dir).expanduser()/'threshold.json').is_file():
         df['called'] = np.where(df[c['vocab'][1]].isna(), '', np.where(df[c['vocab'][1]]>=read_json(f)['threshold'], *c['vocab'][::-1]))
     df['error'] = [errors.get(i, '') for i in range(len(files))]
     return df
@@ -314,5 +314,5 @@ def covid_xray_predict(
             with atomic_path(Path(csv).expanduser()) as tmp: df.to_csv(tmp, index=False)
         print(df.to_string(index=False))
         if 'called' in df:
-            print(f'called at the threshold that validation patients chose, {read_json(Path(run)/"threshold.json")["threshold"]:.3f}')
+            print(f'called at the threshold that validation patients chose, {read_json(Path(run).expanduser()/"threshold.json")["threshold"]:.3f}')
         if df.error.any(): raise SystemExit(1)

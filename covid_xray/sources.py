@@ -162,7 +162,7 @@ def image_files(folder, # Searched with all its sub-folders; an absent one is em
                )->list: # Paths, sorted by POSIX path
     "The images of a folder, hidden files and folders left out"
     seen = lambda p: not any(n.startswith('.') or n=='__MACOSX' for n in p.relative_to(folder).parts)
-    fs = (p for p in Path(folder).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and seen(p) and p.is_file())
+    fs = (p for p in Path(folder).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and seen(p) and not p.is_dir())
     return sorted(fs, key=lambda p: p.as_posix())
 
 # %% ../nbs/02_sources.ipynb #55cc9852

@@ -147,11 +147,11 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
     config = stage_config(data, stage, arch, seed, init)
     key = config_hash(config)
     folder = make_dir(Path(run_dir).expanduser()/f'{stage.name}-{key}')
-    join_world(device); check_steps(data, stage)
+    join_world(device)
     with only_run(folder):
         if (folder/'stage.json').is_file(): return StageRun(folder)
         if not world()[0]: [half.unlink() for half in folder.glob('.*.tmp*')] # left by a kill in the middle of writing
-        ckpt = load_checkpoint(folder/'checkpoint.pt')
+        check_steps(data, stage); ckpt = load_checkpoint(folder/'checkpoint.pt')
         dls = make_loaders(data, stage.size, batch_share(stage.batch_size), stage.augment,
                            settings=settings, device=device, balance=stage.balance, colour=stage.colour)
         model = first_model(stage, arch, len(data.vocab), seed, init, ckpt, settings)

@@ -32,20 +32,20 @@ def mine(folder, patients, metadata=True, split=''):
             path = f'{split}{c}/{i}.png'
             (folder/path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.random.default_rng(len(rows)).integers(0, 255, (16, 16)).astype(np.uint8)).save(folder/path)
-            rows.append((path, f'{c}-{p}' if p!='NA' else p, 'CC BY 4.0'))
-    if metadata: pd.DataFrame(rows, columns=['path', 'patient_id', 'license']).to_csv(folder/'metadata.csv', index=False)
+            rows.append((path, f'{c}-{p}' if p!='NA' else p, 'CC BY 4.0', 'NA'))
+    if metadata: pd.DataFrame(rows, columns=['path', 'patient_id', 'license', 'age']).to_csv(folder/'metadata.csv', index=False)
     return folder
 
 
 def test_a_patient_may_be_called_na_and_the_owner_s_licence_counts(tmp_path):
     d = load_data(mine(tmp_path/'mine', ['NA']*3+[1, 2, 3, 4, 5]))
     assert (d.manifest.patient_id=='mine-NA').sum()==6, 'pandas takes NA for a gap, and each image would be a patient of its own'
-    assert licences(d)=={'mine': 'CC BY 4.0'}
+    assert d.manifest.age.isna().all() and licences(d)=={'mine': 'CC BY 4.0'}
 
 
 def test_split_folders_in_capitals_and_hidden_folders(tmp_path):
     for s in ('Train/', 'Test/'): mine(tmp_path/'mine', range(3), metadata=False, split=s)
-    (tmp_path/'mine'/'.thumbnails').mkdir(); (tmp_path/'mine'/'x.png').mkdir()
+    (tmp_path/'mine'/'.thumbnails').mkdir(); (tmp_path/'mine'/'Test'/'x.png').mkdir()
     Image.new('L', (9, 9)).save(tmp_path/'mine'/'.thumbnails'/'a.png')
     d = load_data(tmp_path/'mine')
     assert sorted(d.vocab)==['ill', 'normal'] and d.manifest.split.value_counts().to_dict()==dict(train=6, test=6)
@@ -100,6 +100,7 @@ def test_patients_by_name_or_by_place():
     assert patient_codes(df, pd.Series(['a', 'a', 'b'])).tolist()==[0, 0, 1], 'the same rows: by place'
     assert patient_codes(df, pd.Series(['x', 'y', 'x'], index=[0, 1, 2][::-1])).tolist()==[0, 0, 1], 'other rows: by name'
     assert patient_codes(df, {0: 'a', 2: 'a'}).tolist()==[0, 0, 1]
+    assert patient_codes(df, pd.Series(['y', 'z', 'y', 'q'], index=list('0127'))).tolist()==[0, 0, 1], 'numbers, and names that are texts'
 
 
 def test_the_test_set_keeps_its_copies():

@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 from covid_xray.cohort import draw_phantom
 from covid_xray.images import ImageError, read_image, to_8bit, write_dicom
+from covid_xray.manifest import try_file
 from PIL import Image
 
 N, SECONDS, BYTES = 2400, 5, 2**30
@@ -334,16 +335,20 @@ else: read_image(f); print(peak()/2**20)"""
     assert max(used.values())<1024, used
 
 
-if __name__=='__main__': batch(Path(sys.argv[1]))
-
-
 @pytest.mark.parametrize('kind, channels', [(0, 1), (2, 3), (4, 2), (6, 4)], ids=['grey', 'colour', 'grey and alpha', 'colour and alpha'])
-def test_sixteen_bits_are_read_whole_or_refused(tmp_path, kind, channels):
+@pytest.mark.parametrize('bits', [12, 16])
+def test_sixteen_bits_are_read_whole_or_refused(tmp_path, kind, channels, bits):
     "Pillow opens 16-bit colour as 8 bits, the upper ones: 12-bit data would come out nearly black"
-    a = np.repeat(np.arange(0, 4096, 256, dtype='>u2').reshape(4, 4, 1), channels, 2)
+    a = np.repeat(np.arange(0, 2**bits, 2**bits//16, dtype='>u2').reshape(4, 4, 1), channels, 2)
     chunk = lambda tag, data: struct.pack('>I', len(data))+tag+data+struct.pack('>I', zlib.crc32(tag+data))
-    (tmp_path/'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 4, 4, 16, kind, 0, 0, 0))
-                                   + chunk(b'IDAT', zlib.compress(b''.join(b'\0'+row.tobytes() for row in a))) + chunk(b'IEND', b''))
-    if channels==1: assert (read_image(tmp_path/'a.png')==to_8bit(a[...,0])).all()
+    png = lambda a: (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 4, 4, 16, kind, 0, 0, 0))
+                     + chunk(b'IDAT', zlib.compress(b''.join(b'\0'+row.tobytes() for row in a))) + chunk(b'IEND', b''))
+    if kind in (4, 6): a[..., -1] = 2**16-1 # opaque
+    (tmp_path/'a.png').write_bytes(png(a))
+    if channels==1 or bits==16: assert abs(read_image(tmp_path/'a.png').astype(int)-to_8bit(a[...,0])).max()<=1
     else:
         with pytest.raises(ImageError, match='save it as 16-bit grey'): read_image(tmp_path/'a.png')
+    assert ('reason' in try_file(tmp_path/'a.png'))==(channels>1 and bits==12)
+
+
+if __name__=='__main__': batch(Path(sys.argv[1]))
