@@ -175,17 +175,20 @@ def probe(X, y,        # Features (n,F); boolean (n,)
           trees=True,  # Gradient-boosted trees; False: the logistic regression
           seed=0, n_boot=200,
          )->dict:      # AUROC: value, low, high (95 %)
-    "How well can a small model tell y from the rest, on patients it has not seen?"
+    "How well can a small model tell y from the rest, on patients it has not seen? NaN where trees see fewer than 60 images, or 10 patients on a side"
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from threadpoolctl import threadpool_limits
     from covid_xray.evaluation import patient_weights
     from covid_xray.rates import auroc, middle
+    y, patients = np.asarray(y), np.asarray(patients)
+    if trees and (len(y)<60 or min(len(set(patients[y])), len(set(patients[~y])))<10): # they would not split
+        return dict.fromkeys(('value', 'low', 'high'), np.nan)
     model = HistGradientBoostingClassifier(max_iter=50, random_state=seed) if trees else quick_model()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     with threadpool_limits(1): # trees this small wait for each other on more
         p = cross_val_predict(model, X, y, groups=patients, cv=folds, method='predict_proba')[:,1]
-    who = pd.factorize(np.asarray(patients))[0]
+    who = pd.factorize(patients)[0]
     draws = patient_weights(who.max()+1, n_boot, seed)[:,who]
     return dict(zip(('value', 'low', 'high'), map(float, (*auroc(y, p), *middle(auroc(y, p, draws))))))
 

@@ -106,10 +106,10 @@ def own_metadata(folder, # Holds class folders and perhaps a metadata.csv
     if not f.is_file(): return pd.DataFrame(index=pd.Index([], name='path', dtype=object))
     try: df, literal = (pd.read_csv(f, dtype=str, keep_default_na=gaps) for gaps in (True, False))
     except (ValueError, OSError) as e: raise CourseError(f'{f} cannot be read ({e}): write it as comma-separated UTF-8') from None
-    if 'path' not in df or df.path.duplicated().any(): raise CourseError(
+    if 'path' not in df or df.path.isna().any() or df.path.duplicated().any(): raise CourseError(
         f'{f} needs a column path that names each image once, relative to {folder}: correct it')
     for c in df:
-        if c not in OWN_COLUMNS and (meant := get_close_matches(c.lower(), OWN_COLUMNS, 1, .75)): raise CourseError(
+        if c not in OWN_COLUMNS and (meant := get_close_matches(c.lower(), [o for o in OWN_COLUMNS if o not in df], 1, .82)): raise CourseError(
             f'{f} has a column {c!r}: rename it to {meant[0]}, or to something less like it')
     if extra := [c for c in df if c not in OWN_COLUMNS]:
         print(f'{f.name}: not used: {", ".join(extra)} (known columns: {", ".join(OWN_COLUMNS)})', file=sys.stderr)

@@ -85,6 +85,7 @@ def train_run(out,                    # The run's folder
     if not len(ds.split('test')): raise CourseError(f'{ds.name} has no test images: add a folder test, or rows whose split is test')
     if hasattr(mod, 'RULE') and not len(ds.split('valid')):
         raise CourseError(f'{ds.name} has no validation images of its own: leave out --frac 0, so that patients are cut for it')
+    from covid_xray.loaders import check_train; check_train(ds)
     out, first = make_dir(Path(out).expanduser()), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
     if first:
         open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, frac=frac,
@@ -165,12 +166,16 @@ def evaluate_run(run_dir,      # A finished run
     run_dir, settings = Path(run_dir).expanduser(), settings or get_settings()
     run, stage = last_stage(run_dir)
     from covid_xray.evaluation import evaluate, look_at_test, write_report
+    from covid_xray.manifest import read_manifest
     from covid_xray.training import predict_split
     own = data is None or data==run['data']
     ds = data_for(run, run['data'] if own else data, settings)
     rows = ds.split('test')
     seen = seen_in_training(run_dir, rows).to_numpy()
     if own and seen.any(): raise CourseError(f'{seen.sum()} test images were trained on: the data changed, train again into another --out')
+    was = read_manifest(run_dir/'manifest.csv')
+    if own and set(rows.sha256)!=set(was.sha256[was.split=='test']):
+        raise CourseError(f'the test images of {run["data"]} are not those of this run: restore them, or name the other set with --data')
     if seen.all(): raise CourseError(f'{ds.name} has no test image that the run has not seen: choose another data set')
     preds = match_vocab(predict_split(stage, ds, 'test', settings, device)[~seen], ds.vocab)
     out = run_dir if own else make_dir(evaluation_folder(run_dir, ds.name, ds.sha256))
@@ -239,7 +244,7 @@ def predict_files(run_dir, # A finished run
     from covid_xray.training import predict_images
     c = stage.record['config']
     files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-    images, ok, errors = read_files(files, c['stage']['size'])
+    images, ok, errors = read_files([Path(f).expanduser() for f in files], c['stage']['size'])
     probs = np.full((len(files), len(c['vocab'])), np.nan)
     if len(ok): probs[ok] = predict_images(stage, images, device)
     df = pd.DataFrame(probs, columns=c['vocab'])

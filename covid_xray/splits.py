@@ -9,7 +9,7 @@ __all__ = ['sibling_share', 'folds', 'holdout', 'cut_valid', 'crossing', 'check_
 import warnings
 from dataclasses import replace
 import numpy as np, pandas as pd
-from .core import CourseError
+from .core import CourseError, check_seed
 from .manifest import SPLITS, DataSet, tidy
 
 # %% ../nbs/04_splits.ipynb #f541ee53
@@ -56,6 +56,7 @@ def cut_valid(data:DataSet,  # Its train and valid rows are cut anew
              )->DataSet:     # The same rows in the same order, only `split` differs; impossible: `CourseError`
     "Cut validation patients out of the training patients; `test` is never touched"
     if not 0<=frac<=.5: raise CourseError(f'frac={frac} is not between 0 and 0.5: choose for instance 0.1, or 0 for no validation set')
+    check_seed(seed)
     if frac==0: return data
     m = tidy(data.manifest) # each row a number of its own
     if (m.split=='test').all():

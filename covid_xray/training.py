@@ -10,7 +10,7 @@ __all__ = ['LATER', 'fit_phase', 'head_of', 'StageRun', 'stage_config', 'finish_
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from .core import (CourseError, atomic_path, choose, config_hash, get_settings, git_commit, locked, make_dir, plain, read_json,
+from .core import (CourseError, atomic_path, check_seed, choose, config_hash, get_settings, git_commit, locked, make_dir, plain, read_json,
                              set_seed, versions, write_json)
 import numpy as np, pandas as pd, torch
 from fastai.callback.mixup import MixUp
@@ -142,7 +142,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
               cbs=(),         # fastai callbacks that watch, for instance a search's; they are not part of what the stage is
              )->StageRun:
     "Train one stage (COVID-ResNet, section 3.3): a checkpoint each epoch, resumed if interrupted, loaded if finished"
-    settings, device = settings or get_settings(), pick_device(device)
+    settings, device, seed = settings or get_settings(), pick_device(device), check_seed(seed)
     check_input(arch, stage.size)
     config = stage_config(data, stage, arch, seed, init)
     key = config_hash(config)

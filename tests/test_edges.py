@@ -127,3 +127,29 @@ def test_weights_of_another_number_of_classes(tmp_path, settings):
     torch.save(net.state_dict(), tmp_path/'chexnet.pth')
     model = make_model('resnet18', 3, weights=tmp_path/'chexnet.pth')
     assert torch.equal(model[0][0].weight, net.conv1.weight)
+
+
+def test_a_run_is_judged_on_its_own_test_images_only(tmp_path, settings, ds):
+    from covid_xray.core import write_json
+    from covid_xray import runs
+    run = tmp_path/'run'; run.mkdir()
+    write_manifest(ds, run/'manifest.csv')
+    fewer = type(ds)(ds.name, ds.manifest.drop(ds.manifest.index[ds.manifest.split=='test'][:1]), ds.root, ds.vocab)
+    write_json(dict(data='here', vocab=list(ds.vocab), seed=0, arch='resnet18', profile='quick', manifest_sha256=ds.sha256), run/'run.json')
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(runs, 'last_stage', lambda d: (runs.read_run(d), None)); m.setattr(runs, 'data_for', lambda *a: fewer)
+        with pytest.raises(CourseError, match='are not those of this run'): runs.evaluate_run(run, settings=settings)
+    assert not (run/'looks.json').exists() and not (run/'report.json').exists()
+
+
+def test_a_probe_of_a_few_says_that_it_knows_nothing(tmp_path, settings):
+    from covid_xray.audit import blind_probes
+    assert blind_probes(load_data(mine(tmp_path/'mine', range(8))), settings).isna().all(axis=None)
+
+
+def test_a_column_of_another_name_is_left_alone_and_seeds_are_whole(tmp_path, ds):
+    folder = mine(tmp_path/'mine', range(5))
+    md = pd.read_csv(folder/'metadata.csv'); md.assign(image='x', stage=1).to_csv(folder/'metadata.csv', index=False)
+    assert len(load_data(folder).manifest)==10
+    for seed in (-1, 1.5, 'a', None, True):
+        with pytest.raises(CourseError, match='give a whole number'): cut_valid(ds, .3, seed)
