@@ -105,7 +105,7 @@ def atomic_path(path,  # Where the finished file will be
 def make_dir(path,   # A folder that may not exist yet
             )->Path: # The same, existing and writable; else `CourseError`
     "Create a folder for output, or say plainly why it cannot be"
-    path = Path(path)
+    path = Path(path).expanduser()
     try: path.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise CourseError(f'cannot write to {path} ({e.strerror}): choose another folder, with --out or COVID_XRAY_RUNS') from None
     if not os.access(path, os.W_OK): raise CourseError(f'cannot write to {path} (read-only): choose another folder, with --out or COVID_XRAY_RUNS')

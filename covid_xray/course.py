@@ -216,7 +216,7 @@ def run_course(out,             # Folder for executed notebooks and everything t
     "Execute every chapter, with a progress bar"
     import pandas as pd
     from fastprogress.fastprogress import progress_bar
-    paths, rows, out = course_notebooks(nbs), [], make_dir(Path(out).expanduser())
+    paths, rows, out = course_notebooks(nbs), [], make_dir(out)
     bar = progress_bar(run_notebooks(paths, out, **params), total=len(paths))
     for row in bar:
         rows = sorted([*rows, row], key=lambda r: r['notebook'])

@@ -86,7 +86,7 @@ def train_run(out,                    # The run's folder
     if hasattr(mod, 'RULE') and not len(ds.split('valid')):
         raise CourseError(f'{ds.name} has no validation images of its own: leave out --frac 0, so that patients are cut for it')
     from covid_xray.loaders import check_train; check_train(ds)
-    out, first = make_dir(Path(out).expanduser()), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
+    out, first = make_dir(out), int(os.environ.get('RANK', 0))==0 # of several processes (chapter 08c) the first one writes
     if first:
         open_run(out, dict(recipe=recipe, data=str(data), profile=profile, arch=arch, seed=seed, frac=frac,
                            manifest_sha256=ds.sha256, vocab=list(ds.vocab)))
@@ -316,7 +316,7 @@ def covid_xray_predict(
         if csv: check_out(csv, '--csv')
         df = predict_files(run, files, device=device)
         if csv:
-            with atomic_path(Path(csv).expanduser()) as tmp: df.to_csv(tmp, index=False)
+            with atomic_path(csv) as tmp: df.to_csv(tmp, index=False)
         print(df.to_string(index=False))
         if 'called' in df:
             print(f'called at the threshold that validation patients chose, {read_json(Path(run).expanduser()/"threshold.json")["threshold"]:.3f}')

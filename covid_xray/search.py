@@ -103,7 +103,7 @@ def grid_search(data, stages,  # A `DataSet` of two classes, validation patients
                 progress=True):# Show a bar of the cells?
     "Train every cell of a grid once; call it again to go on, or at the same time to help. Returns the Optuna study"
     check_search(data, stages, arch, seed, device, grace); grid = check_grid(grid, stages)
-    out = make_dir(Path(out).expanduser())
+    out = make_dir(out)
     facts = dict(kind='grid', data=data.name, manifest_sha256=data.sha256,
                  arch=arch, seed=seed, grid=grid, stages=[vars(s) for s in stages])
     sampler = get_optuna().samplers.GridSampler({k: list(v) for k,v in grid.items()}, seed=seed)
@@ -146,7 +146,7 @@ def tpe_search(data, stages, out, n_trials=20, arch='efficientnet_lite0', seed=0
     if not isinstance(n_trials, numbers.Integral) or n_trials<1: raise CourseError(f'{n_trials!r} trials: give a whole number, at least 1')
     if not callable(suggest): raise CourseError(f'{suggest!r} cannot suggest: give a function trial → params, such as suggest_all')
     check_search(data, stages, arch, seed, device)
-    out = make_dir(Path(out).expanduser())
+    out = make_dir(out)
     facts = dict(kind='tpe', data=data.name, manifest_sha256=data.sha256, arch=arch, seed=seed, stages=[vars(s) for s in stages])
     first, joiner = (optuna.samplers.TPESampler(seed=o, n_startup_trials=min(10, max(1, n_trials//2)))
                      for o in (seed, None)) # the same seed would try the same
@@ -164,7 +164,7 @@ def write_search(study, out)->dict: # The record, also in `<out>/search.json`
     space = {k: str(d) for t in study.get_trials(deepcopy=False) for k,d in t.distributions.items()}
     record = dict(study.user_attrs['facts'], versions=versions() | {'optuna': __import__('optuna').__version__},
                   space=space, begun=dict(begun), trials=plain(search_table(study).to_dict('records')))
-    write_json(record, Path(out).expanduser()/'search.json')
+    write_json(record, Path(out)/'search.json')
     return record
 
 # %% ../nbs/15_grid_search.ipynb #95d5aaa9

@@ -146,7 +146,7 @@ def fit_stage(run_dir,        # Folder of the run; the stage gets a sub-folder `
     check_input(arch, stage.size)
     config = stage_config(data, stage, arch, seed, init)
     key = config_hash(config)
-    folder = make_dir(Path(run_dir).expanduser()/f'{stage.name}-{key}')
+    folder = make_dir(Path(run_dir)/f'{stage.name}-{key}')
     join_world(device)
     with only_run(folder):
         if (folder/'stage.json').is_file(): return StageRun(folder)

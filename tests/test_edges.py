@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from covid_xray.audit import audit, check_classes, drop_duplicates, plot_duplicates
 from covid_xray.cache import FileImages, build_caches
-from covid_xray.core import CourseError, check_seed, config_hash, get_settings, set_seed
+from covid_xray.core import CourseError, check_seed, config_hash, get_settings, set_seed, write_json
 from covid_xray.curation import cut_test, load_data
 from covid_xray.datasheet import licences
 from covid_xray.loaders import make_loaders
@@ -86,6 +86,7 @@ def test_a_vocabulary_with_a_class_without_images_comes_back(ds, tmp_path, monke
     monkeypatch.setenv('HOME', str(tmp_path)); monkeypatch.setenv('USERPROFILE', str(tmp_path))
     well = type(ds)('well', ds.manifest[ds.manifest.label=='normal'], ds.root, ('normal', 'pneumonia'))
     assert write_manifest(well, '~/well.csv')==tmp_path/'well.csv'
+    write_json({}, '~/new/a.json'); assert (tmp_path/'new'/'a.json').is_file()
     assert manifest_vocab(read_manifest(tmp_path/'well.csv'))==('normal', 'pneumonia')
 
 
@@ -130,7 +131,6 @@ def test_weights_of_another_number_of_classes(tmp_path, settings):
 
 
 def test_a_run_is_judged_on_its_own_test_images_only(tmp_path, settings, ds):
-    from covid_xray.core import write_json
     from covid_xray import runs
     run = tmp_path/'run'; run.mkdir()
     write_manifest(ds, run/'manifest.csv')
